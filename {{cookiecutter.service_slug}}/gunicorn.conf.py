@@ -1,0 +1,61 @@
+"""How gunicorn runs the service: read by `gunicorn` without a flag, when started in this folder."""
+
+# Before anything else, so that no lock, socket or logger is made unpatched before the fork.
+from gevent import monkey
+
+monkey.patch_all()
+
+import gc  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+from types import FrameType  # noqa: E402
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+
+from service.errors import Refusal, refuse  # noqa: E402
+from service.settings import Settings, cpu_quota  # noqa: E402
+
+try:
+    settings = Settings.from_env()
+except Refusal as refusal:
+    refuse(refusal)
+
+wsgi_app = "service.app:main()"
+bind = f"{settings.bind_host}:{settings.port}"
+worker_class = "gevent"
+workers = settings.workers
+keepalive = settings.keepalive
+# Loaded once, before the fork, and shared: a further worker costs its own pages only.
+preload_app = True
+# gunicorn's remote control: a thread that does not survive the fork, and a socket nobody uses.
+control_socket_disable = True
+# The arbiter waits this long before it kills, so it has to count the time of draining too.
+graceful_timeout = settings.drain_seconds + settings.graceful_timeout
+
+# As many threads in BLAS and OpenMP as the quota leaves each worker; they would take all the
+# host's cores. Has to be known before numpy is imported, which is why nothing above imports it.
+for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, cpu_quota() // workers)))
+
+
+def when_ready(server: Any) -> None:
+    # What was loaded so far lives for ever: a collector that never visits it leaves it shared.
+    gc.collect()
+    gc.freeze()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Warm up, then let SIGTERM turn readiness off first."""
+    engine = worker.wsgi.extensions["engine"]
+    try:
+        engine.start()
+    except Refusal as refusal:
+        refuse(refusal)
+
+    def drain(signum: int, frame: FrameType | None) -> None:
+        engine.ready = False
+        # Until the load balancers have noticed, new requests go on coming, and are answered.
+        gevent.spawn_later(settings.drain_seconds, worker.handle_exit, signum, frame)
+
+    signal.signal(signal.SIGTERM, drain)

@@ -1,0 +1,1 @@
+"""Load tests: one user, a staircase of users, and the promise they check."""

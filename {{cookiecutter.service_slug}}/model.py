@@ -1,0 +1,62 @@
+"""The one file you edit: where the data comes from, what learns from it, what the service answers.
+
+`make train` calls these in order; the service calls `predict` alone. Nothing else needs an edit:
+request checking, documentation and tests follow from the columns that `load_data` returns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# Said on the model card.
+ORIGIN = "Breast Cancer Wisconsin (Diagnostic), as it comes with scikit-learn"
+
+# Data kept aside to judge the model, and the seed of everything random.
+TEST_SHARE = 0.25
+SEED = 0
+
+# The model ships only if it reaches these on the data kept aside (`make train` lists all metrics).
+GATES = ["accuracy >= 0.95", "roc_auc >= 0.98"]
+
+
+def load_data() -> tuple[pd.DataFrame, pd.Series[Any]]:
+    """Return the inputs (a row an example, a column an input) and the truth for each row.
+
+    For your own data read a file or a table:
+        frame = pd.read_csv("data/churn.csv")  # or pd.read_parquet(...)
+        return frame.drop(columns="churned"), frame["churned"]
+    Columns may be numbers, booleans, strings or categories; those with gaps become nullable inputs.
+    """
+    # Imported here, as in `build`: training needs it, serving does not.
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer(as_frame=True)
+    return data.data, data.target.map({0: "malignant", 1: "benign"})
+
+
+def build() -> Any:
+    """Return the estimator to fit: anything with scikit-learn's `fit` and `predict`.
+
+    A regression (`Ridge()`) needs no other change than gates such as "rmse <= 60" and a `predict`
+    that returns {"value": model.predict(frame)}. Text columns want a ColumnTransformer in front:
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["plan", "country"]), ...)
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, random_state=SEED))
+
+
+def predict(model: Any, frame: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+    """Answer every row of `frame` (the training columns, many requests' rows at once).
+
+    Returns one array per field of the answer, each as long as the frame. The first field is the one
+    that training compares with the truth. Raise ValueError for rows you cannot answer: the request
+    they came in gets a 400 with your message, the others their answers.
+    """
+    score = model.predict_proba(frame)[:, list(model.classes_).index("malignant")]
+    return {"label": np.where(score >= 0.5, "malignant", "benign"), "score": score}

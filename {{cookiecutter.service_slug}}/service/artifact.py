@@ -1,0 +1,211 @@
+"""The artifact: what training hands to serving, and how serving knows that it is intact.
+
+A folder with `manifest.json` and the files it names. Those carry their own sha256 in their names,
+and the manifest is replaced last, in one rename: at every moment, whatever crashes, the folder
+holds either the old artifact or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from service.errors import Refusal
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+# The packages that decide whether a pickled model still means the same.
+RUNTIME_PACKAGES = ("scikit-learn", "numpy", "joblib", "pandas")
+
+Type = Literal["float", "int", "bool", "string"]
+
+
+class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Read-only, and strict when read back."""
+
+
+class File(_Struct):
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Source(_Struct):
+    """The code that trained: the commit, whether files differed from it, the hash of model.py."""
+
+    git_sha: str | None
+    dirty: bool | None
+    sha256: str
+
+
+class Data(_Struct):
+    origin: str
+    rows: int
+    sha256: str
+
+
+class Input(_Struct):
+    """A column of the training frame. Numbers have a range; strings their values, if not many."""
+
+    name: str
+    type: Type
+    dtype: str
+    nullable: bool
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: list[str] | None = None
+
+
+class Output(_Struct):
+    name: str
+    type: Type
+
+
+class Outputs(_Struct):
+    kind: Literal["classification", "regression"]
+    classes: list[str | int | float | bool]
+    fields: list[Output]
+
+
+class Histogram(_Struct):
+    """Counts between `edges` (one more than counts) for numbers, per value for the rest."""
+
+    counts: list[int]
+    edges: list[float] | None = None
+    values: list[str] | None = None
+    nulls: int = 0
+
+
+class Baseline(_Struct):
+    """How inputs and answers were distributed at training time, for drift."""
+
+    inputs: dict[str, Histogram]
+    outputs: dict[str, Histogram]
+
+
+class Golden(_Struct):
+    """Held-out instances and the answers the model gave to them at training time."""
+
+    instances: list[dict[str, Any]]
+    predictions: list[dict[str, Any]]
+
+
+class Manifest(_Struct):
+    format: int
+    name: str
+    version: str
+    created_at: str
+    files: dict[Literal["model", "card"], File]
+    runtime: dict[str, str]
+    source: Source
+    data: Data
+    seed: int
+    inputs: list[Input]
+    outputs: Outputs
+    metrics: dict[str, float]
+    gates: list[str]
+    baseline: Baseline
+    golden: Golden
+
+
+def runtime_versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in RUNTIME_PACKAGES
+    }
+
+
+def write_file(folder: Path, stem: str, suffix: str, content: bytes) -> File:
+    """Write a file of the artifact under a name that holds its hash; nothing is overwritten."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = folder / f"{stem}-{sha256[:12]}{suffix}"
+    _replace(path, content)
+    return File(path=path.name, sha256=sha256, bytes=len(content))
+
+
+def commit(folder: Path, manifest: Manifest) -> None:
+    """Make the artifact current, then remove what the one before it left."""
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    _replace(folder / MANIFEST, content)
+    keep = {MANIFEST} | {file.path for file in manifest.files.values()}
+    for pattern in ("model-*", "card-*", "*.partial"):
+        for path in folder.glob(pattern):
+            if path.name not in keep:
+                path.unlink()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the artifact in `folder`; raises Refusal if there is none to trust."""
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Refusal(f"{path}: {error.strerror or error}; run `make train` first") from None
+    try:
+        version = msgspec.json.decode(content, type=dict[str, Any]).get("format")
+        if version != FORMAT:
+            raise Refusal(f"{path}: format {version}, this service reads {FORMAT}; train again")
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path}: not a manifest: {error}") from None
+
+
+def read_card(folder: Path, manifest: Manifest) -> bytes:
+    return _verified(folder, manifest.files["card"]).read_bytes()
+
+
+def load_model(folder: Path, manifest: Manifest) -> Any:
+    """Unpickle the model, having checked first that it is the file that training wrote.
+
+    Loading a pickle runs code from it, so no byte is unpickled before the hash is right; and a
+    model pickled by other versions may load and answer wrongly, so those are refused too.
+    Raises Refusal.
+    """
+    path = _verified(folder, manifest.files["model"])
+    check_runtime(manifest.runtime, runtime_versions())
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except Exception as error:
+        raise Refusal(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _verified(folder: Path, file: File) -> Path:
+    path = folder / Path(file.path).name
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise Refusal(f"{path}: {error.strerror or error}; train again") from None
+    if digest != file.sha256:
+        raise Refusal(
+            f"{path}: sha256 {digest[:12]}… ({size} bytes), but the manifest says "
+            f"{file.sha256[:12]}… ({file.bytes} bytes); the file was altered or cut short"
+        )
+    return path
+
+
+def check_runtime(trained: dict[str, str], here: dict[str, str]) -> None:
+    """Raise Refusal if the model was trained with other versions; patch levels of Python may differ."""
+    for name, version in here.items():
+        want = trained.get(name, "nothing")
+        if name == "python":
+            version, want = (".".join(v.split(".")[:2]) for v in (version, want))
+        if version != want:
+            raise Refusal(f"trained with {name} {want}, but {version} is here; install it or train again")

@@ -1,0 +1,38 @@
+"""The two ways to say no: refuse to start, and refuse a request."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+
+class Refusal(Exception):
+    """The service must not start; the message is the one line an operator sees."""
+
+
+def refuse(refusal: Refusal) -> NoReturn:
+    """End the process with the refusal's line and the exit code that tells gunicorn not to retry."""
+    print(f"refusing to start: {refusal}", file=sys.stderr, flush=True)
+    sys.exit(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Where in the request body something is wrong, and what."""
+
+    path: str
+    message: str
+
+
+@dataclass(eq=False)
+class RequestError(Exception):
+    """A request that ends in an error answer: HTTP status, one line, and where the fault lies."""
+
+    status: int
+    message: str
+    details: list[Detail] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,210 @@
+"""The request format, made from the manifest's inputs: bytes to typed rows, rows to a data frame."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from msgspec import UNSET, Meta, UnsetType
+
+from service.artifact import Input
+from service.errors import Detail, RequestError
+
+Row = tuple[Any, ...]  # one value per input, in the manifest's order; None for null
+
+_NOUNS = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "a string",
+    "object": "an object",
+    "array": "an array",
+    "null": "null",
+}
+# A client's own text that an error echoes is cut to this many characters.
+_ECHO = 100
+
+
+class Parameters(msgspec.Struct, forbid_unknown_fields=True):
+    """There are none: requests are predicted together, so none may change how."""
+
+
+class Schema:
+    """Decodes request bodies into rows and rows into the frame that the model was trained on."""
+
+    def __init__(self, inputs: Sequence[Input], max_instances: int) -> None:
+        self.inputs = inputs
+        self.max_instances = max_instances
+        self._strings = [i for i, item in enumerate(inputs) if item.type == "string"]
+        self._nullable = any(item.nullable for item in inputs)
+        self._columns = pd.Index([item.name for item in inputs])
+        self._uniform = len({item.dtype for item in inputs}) == 1 and inputs[0].dtype == "float64"
+        fields = [f"f{i}" for i in range(len(inputs))]  # names may be no Python identifiers
+        instance = msgspec.defstruct(
+            "Instance",
+            [
+                (field, _json_type(item) | UnsetType, UNSET)
+                if item.nullable
+                else (field, _json_type(item))
+                for field, item in zip(fields, inputs, strict=True)
+            ],
+            rename=dict(zip(fields, self._columns, strict=True)),
+            forbid_unknown_fields=True,
+            kw_only=True,
+            gc=False,
+        )
+        array = tuple[tuple(_json_type(item) for item in inputs)]  # type: ignore[misc]
+        request = msgspec.defstruct(
+            "Request",
+            [
+                ("instances", Annotated[list[instance | array], Meta(min_length=1)]),
+                ("parameters", Parameters | None | UnsetType, UNSET),
+            ],
+            forbid_unknown_fields=True,
+        )
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request)
+
+    def decode(self, body: bytes) -> list[Row]:
+        """Return the instances of a request body as rows.
+
+        Raises RequestError: 413 for too many instances, 400 for all else, with the offending path.
+        """
+        try:
+            request = self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise _bad_request(_explain(str(error))) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _bad_request(_diagnose(body) or Detail("", _malformed(error))) from None
+        instances = request.instances
+        if len(instances) > self.max_instances:
+            raise RequestError(
+                413, f"at most {self.max_instances} instances in one request, got {len(instances)}"
+            )
+        rows: list[Row] = []
+        keys = 1 + (request.parameters is not UNSET)
+        for instance in instances:
+            if type(instance) is tuple:
+                rows.append(instance)
+                continue
+            row = msgspec.structs.astuple(instance)
+            keys += len(row)
+            if self._nullable:
+                keys -= row.count(UNSET)
+                row = tuple(None if value is UNSET else value for value in row)
+            rows.append(row)
+        self._refuse_duplicate_keys(body, keys, rows)
+        return rows
+
+    def _refuse_duplicate_keys(self, body: bytes, keys: int, rows: list[Row]) -> None:
+        # The decoder keeps the last of two equal keys. Each key and each string that it returned
+        # took two quotes; if the body has no more, nothing was thrown away. If it has more, they
+        # may be escaped ones inside strings: only then is a slow look worth it.
+        strings = sum(type(row[i]) is str for row in rows for i in self._strings)
+        if body.count(b'"') != 2 * (keys + strings) and (flaw := _diagnose(body)):
+            raise _bad_request(flaw)
+
+    def frame(self, rows: Sequence[Row]) -> pd.DataFrame:
+        """Return rows as a frame with the training frame's columns and dtypes."""
+        if self._uniform:  # by far the quicker way, and the common case
+            return pd.DataFrame(np.array(rows, dtype=np.float64), columns=self._columns, copy=False)
+        columns = zip(*rows, strict=True)
+        return pd.DataFrame(
+            {item.name: _column(item, values) for item, values in zip(self.inputs, columns, strict=True)}
+        )
+
+
+def _json_type(item: Input) -> Any:
+    kind: Any = {"float": float, "int": int, "bool": bool, "string": str}[item.type]
+    if limits := number_limits(item):
+        kind = Annotated[kind, Meta(ge=limits[0], le=limits[1])]
+    return kind | None if item.nullable else kind
+
+
+def number_limits(item: Input) -> tuple[float, float] | None:
+    """Return the range that the column's dtype can hold, unless JSON numbers fit it anyway."""
+    if item.type == "int":
+        # msgspec takes bounds of at most 63 bits.
+        info = np.iinfo(item.dtype.lower())
+        return max(int(info.min), -(2**63)), min(int(info.max), 2**63 - 1)
+    if item.type == "float" and item.dtype.lower() != "float64":
+        largest = float(np.finfo(item.dtype.lower()).max)
+        return -largest, largest
+    return None
+
+
+def _column(item: Input, values: Iterable[Any]) -> Any:
+    if item.dtype == "category":
+        return pd.Categorical(list(values), categories=item.categories)
+    if item.dtype == "object":  # gaps in the training frame are NaN, as pandas' readers leave them
+        return pd.Series([np.nan if v is None else v for v in values], dtype=object)
+    return pd.array(list(values), dtype=item.dtype)  # type: ignore[call-overload]
+
+
+def _bad_request(detail: Detail) -> RequestError:
+    message = f"{detail.path}: {detail.message}" if detail.path else detail.message
+    return RequestError(400, f"invalid request body: {message}", [detail] if detail.path else [])
+
+
+def _explain(message: str) -> Detail:
+    """Turn the decoder's complaint into a path and a sentence without its Python vocabulary."""
+    complaint, _, path = message.partition(" - at `$")
+    path = path.removesuffix("`").removeprefix(".")
+    if match := re.match(r"Object (contains unknown|missing required) field `(.*)`", complaint, re.S):
+        verdict = "unknown field" if match[1] == "contains unknown" else "missing"
+        return Detail(f"{path}.{match[2][:_ECHO]}".removeprefix("."), verdict)
+    if match := re.match(r"Expected `(.*?)`, got `(.*?)`$", complaint):
+        wanted = " or ".join(_NOUNS.get(kind, kind) for kind in match[1].split(" | "))
+        return Detail(path, f"expected {wanted}, got {_NOUNS.get(match[2], match[2])}")
+    if match := re.match(r"Expected `array` of length (>= )?(\d+)(, got (\d+))?", complaint):
+        wanted = "at least one instance" if match[1] else f"{match[2]} values"
+        return Detail(path, f"expected {wanted}" + (f", got {match[4]}" if match[4] else ""))
+    return Detail(path, re.sub(r"`(\w+)`", lambda m: _NOUNS.get(m[1], m[1]), complaint).lower())
+
+
+def _malformed(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error).replace("JSON is malformed", "malformed JSON").lower()
+
+
+class _Flaw:
+    """Marks what Python's lenient JSON reader accepts and we do not."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+def _diagnose(body: bytes) -> Detail | None:
+    """Find a duplicate key, or a NaN or Infinity, and say where. Slow: for bodies under suspicion."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            found[key] = _Flaw("duplicate key") if key in found else value
+        return found
+
+    try:
+        value = json.loads(
+            body,
+            object_pairs_hook=unique,
+            parse_constant=lambda name: _Flaw(f"{name} is not a JSON number"),
+        )
+    except (ValueError, RecursionError):
+        return None
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, _Flaw):
+            return Detail(path, value.message)
+        if isinstance(value, dict):
+            stack += [(f"{path}.{key[:_ECHO]}".removeprefix("."), v) for key, v in value.items()]
+        elif isinstance(value, list):
+            stack += [(f"{path}[{i}]", v) for i, v in enumerate(value)]
+    return None

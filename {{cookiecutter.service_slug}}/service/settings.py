@@ -1,0 +1,89 @@
+"""Every setting of the service: read from the environment, typed, checked once, at start.
+
+The variable is the field's name in upper case. The README's table is checked against this file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from service.errors import Refusal
+
+
+def setting(default: Any, about: str, minimum: float = -math.inf, maximum: float = math.inf) -> Any:
+    return field(
+        default=default, metadata={"about": about, "minimum": minimum, "maximum": maximum}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    bind_host: str = setting("127.0.0.1", "address to listen on (0.0.0.0 in a container)")
+    port: int = setting(8000, "port to listen on", 0, 65535)
+    web_concurrency: int = setting(0, "worker processes; 0: as many as the CPU quota allows", 0, 64)
+    artifact_dir: Path = setting(Path("artifact"), "folder that training wrote")
+    max_body_bytes: int = setting(1024 * 1024, "largest request body; over it 413", 1)
+    max_instances: int = setting(1000, "most instances in one request; over it 413", 1)
+    max_batch_size: int = setting(256, "most rows in one call of the model", 1)
+    body_timeout: float = setting(10.0, "seconds a client may take to send a body; over it 408", 0.1)
+    keepalive: int = setting(5, "seconds an idle connection stays open", 1)
+    graceful_timeout: int = setting(20, "seconds that requests in flight have after SIGTERM", 1)
+    drain_seconds: int = setting(
+        0, "seconds to go on serving after SIGTERM, not ready, before the listener closes", 0
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Return the settings of the environment; an empty variable counts as absent.
+
+        Raises Refusal for a value that does not parse or is out of range.
+        """
+        values = {}
+        for item in fields(cls):
+            text = environ.get(item.name.upper(), "")
+            if text:
+                values[item.name] = _parse(item.name.upper(), text, item.default, item.metadata)
+        return cls(**values)
+
+    @property
+    def workers(self) -> int:
+        return self.web_concurrency or cpu_quota()
+
+
+def _parse(name: str, text: str, default: Any, limits: Mapping[str, Any]) -> Any:
+    kind = type(default)
+    try:
+        value = Path(text) if isinstance(default, Path) else kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise Refusal(f"{name}={text!r}: expected {wanted}") from None
+    # The comparison is written so that NaN fails it.
+    if kind in (int, float) and not limits["minimum"] <= value <= limits["maximum"]:
+        low, high = limits["minimum"], limits["maximum"]
+        wanted = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+        raise Refusal(f"{name}={text!r}: expected {wanted}")
+    return value
+
+
+def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the CPUs this process may use, rounded up: affinity, and the quota of its cgroup.
+
+    joblib.cpu_count() tells the same, but imports numpy, which must not happen before the number
+    of BLAS threads is set.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        if (cgroup / "cpu.max").exists():  # version 2
+            quota, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text()
+        limit = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no cgroup here, or "max": no limit
+        limit = 0
+    return max(1, min(available or 1, limit if limit > 0 else available or 1))

@@ -1,0 +1,81 @@
+"""What the training frame says about the service's inputs: names, types, ranges, gaps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from pandas.api import types
+
+from service.artifact import Histogram, Input, Type
+from training.errors import TrainingError
+
+MAX_CATEGORIES = 100
+BINS = 20
+
+
+def describe(frame: pd.DataFrame) -> list[Input]:
+    """Return the input that each column stands for; raises TrainingError for unusable columns."""
+    names = list(frame.columns)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise TrainingError("load_data: every column needs a name that is a non-empty string")
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise TrainingError(f"load_data: columns with the same name: {', '.join(doubles)}")
+    return [_input(name, frame[name]) for name in names]
+
+
+def _input(name: str, column: pd.Series[Any]) -> Input:
+    kind = _type(name, column)
+    values = column.dropna()
+    if values.empty:
+        raise TrainingError(f"load_data: column {name!r} has no values")
+    minimum = maximum = categories = None
+    if kind in ("float", "int"):
+        minimum, maximum = float(values.min()), float(values.max())
+    elif kind == "string":
+        # A categorical column's list is part of its dtype, so all of it is needed at serving time.
+        found = list(column.cat.categories) if column.dtype == "category" else sorted(set(values))
+        categories = found if column.dtype == "category" or len(found) <= MAX_CATEGORIES else None
+    return Input(
+        name=name,
+        type=kind,
+        dtype=str(column.dtype),
+        nullable=bool(column.isna().any()),
+        minimum=minimum,
+        maximum=maximum,
+        categories=categories,
+    )
+
+
+def _type(name: str, column: pd.Series[Any]) -> Type:
+    if types.is_bool_dtype(column.dtype):
+        return "bool"
+    if types.is_integer_dtype(column.dtype):
+        return "int"
+    if types.is_float_dtype(column.dtype):
+        return "float"
+    values = column.cat.categories if column.dtype == "category" else column.dropna()
+    if all(isinstance(value, str) for value in values):
+        return "string"
+    if all(isinstance(value, bool) for value in values) and column.dtype == object:
+        return "bool"
+    raise TrainingError(
+        f"load_data: column {name!r} has dtype {column.dtype}; inputs are numbers, booleans or "
+        f"strings, so convert it there (dates to numbers or ISO strings, for example)"
+    )
+
+
+def histogram(column: pd.Series[Any]) -> Histogram:
+    """Return how a column's values are spread: 20 equal bins for numbers, the commonest otherwise."""
+    values = column.dropna()
+    nulls = int(column.isna().sum())
+    if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):
+        binned = pd.cut(values.astype("float64"), BINS, retbins=True, include_lowest=True)
+        counts = binned[0].value_counts(sort=False)
+        return Histogram(
+            counts=[int(n) for n in counts], edges=[float(e) for e in binned[1]], nulls=nulls
+        )
+    counts = values.astype(str).value_counts().head(BINS)
+    return Histogram(
+        counts=[int(n) for n in counts], values=[str(v) for v in counts.index], nulls=nulls
+    )

@@ -1,0 +1,361 @@
+"""The pictures of the model card: one function each, drawn as SVG that a page can hold inline."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn import metrics as sk
+
+from service.artifact import Histogram
+from training.evaluate import Array, Evaluation, Importance
+
+MAX_CURVES = 10
+MAX_CLASSES = 20
+MAX_BARS = 20
+MAX_POINTS = 5000
+
+MAIN, OTHER, MUTED, INK = "#2f6690", "#d9822b", "#9aa7b4", "#33414f"
+# Told apart by colour-blind readers too.
+CURVES = [MAIN, OTHER, "#2a9d6f", "#b5548d", "#7d6bb0"]
+CURVES += ["#c0453b", "#4ba3c3", "#8a7a2f", "#59636d", "#1f8a8a"]
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", MAIN])
+
+# Text is measured in the font that comes with matplotlib and shown in the reader's own.
+MEASURED_FONT, SHOWN_FONT = "'DejaVu Sans'", "system-ui,'Segoe UI',Roboto,Arial,sans-serif"
+
+NO_METADATA = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "card",  # otherwise ids, and so the file, differ from run to run
+    "text.parse_math": False,  # a column may be called $x_1$
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+styled = matplotlib.rc_context(STYLE)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture, what it shows to those who cannot see it, and how to read it."""
+
+    title: str
+    alt: str
+    reading: str
+    src: str
+
+
+@styled
+def performance(evaluation: Evaluation) -> list[Plot]:
+    """Return what shows how good the answers are, as far as the model's kind allows."""
+    if evaluation.kind == "regression":
+        truth, answer = evaluation.truth.astype(float), evaluation.answer.astype(float)
+        return [_predicted(truth, answer), _residuals(truth, answer), _errors(truth, answer)]
+    plots = [_confusion(evaluation)]
+    if evaluation.probability is not None:
+        plots += _curves(evaluation, evaluation.probability)
+        plots.append(_calibration(evaluation, evaluation.probability))
+    return plots
+
+
+@styled
+def importance(found: list[Importance], score: str) -> Plot:
+    top = found[:MAX_BARS][::-1]
+    figure, axes = _figure(height=max(2.2, 0.6 + 0.21 * len(top)))
+    axes.barh(
+        range(len(top)),
+        [item.mean for item in top],
+        xerr=[item.deviation for item in top],
+        color=MAIN,
+        height=0.7,
+        error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 2},
+    )
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.set_yticks(range(len(top)), [label(item.name, 30) for item in top])
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel=f"drop in {score} when shuffled", ylim=(-0.6, len(top) - 0.4))
+    best = ", ".join(item.name for item in found[:3])
+    more = f" The {MAX_BARS} largest of {len(found)}." if len(found) > MAX_BARS else ""
+    return Plot(
+        "Permutation importance",
+        f"Permutation importance, largest first: {best}",
+        f"How much {score} drops when one input is shuffled, so that it says nothing any more; the "
+        f"whisker is the deviation over repeats. Inputs that say the same share their importance, "
+        f"so that each may look unimportant.{more}",
+        _svg(figure),
+    )
+
+
+@styled
+def histogram(name: str, found: Histogram) -> Plot:
+    figure, axes = _figure(2.3, 1.35)
+    axes.tick_params(labelsize=7.5, length=2)
+    if found.edges is not None:
+        axes.stairs(found.counts, found.edges, fill=True, color=MAIN)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+    else:
+        values, counts = (found.values or [])[:6], found.counts[:6]
+        axes.barh(range(len(values)), counts, color=MAIN, height=0.7)
+        axes.set_yticks(range(len(values)), [label(value, 14) for value in values])
+        axes.set_ylim(max(len(values), 3) - 0.4, -0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.tick_params(axis="y", length=0)
+    return Plot(name, f"Histogram of {name}", "", _svg(figure))
+
+
+def frequent_classes(evaluation: Evaluation, limit: int) -> list[Any]:
+    """Return the classes, or if there are too many the commonest held-out ones, in their order."""
+    common = {value for value, _ in Counter(evaluation.truth.tolist()).most_common(limit)}
+    few = len(evaluation.classes) <= limit
+    return [value for value in evaluation.classes if few or value in common]
+
+
+def label(value: object, width: int = 18) -> str:
+    """Return text that fits, without the control characters that would break an SVG."""
+    text = "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in str(value))
+    return text if len(text) <= width else text[: width - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def wilson(hits: Array, rows: Array) -> tuple[Array, Array]:
+    """Return the 95 % interval of a share: sound for few rows, and for shares of 0 and 1."""
+    z = 1.96
+    share, shrink = hits / rows, 1 + z**2 / rows
+    middle = (share + z**2 / (2 * rows)) / shrink
+    half = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / shrink
+    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
+
+
+def _confusion(evaluation: Evaluation) -> Plot:
+    classes = frequent_classes(evaluation, MAX_CLASSES)
+    size = len(classes)
+    pairs = Counter(zip(evaluation.truth.tolist(), evaluation.answer.tolist(), strict=True))
+    rows = Counter(evaluation.truth.tolist())
+    counts = np.array([[pairs[true, said] for said in classes] for true in classes])
+    shares = counts / np.array([[max(rows[true], 1)] for true in classes])
+    figure, axes = _figure(height=max(3.7, 0.24 * size + 1))
+    axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, edgecolors="#dde3e9", linewidth=0.8)
+    for (i, j), count in np.ndenumerate(counts):
+        share = f"\n{shares[i, j]:.0%}" if size <= 6 else ""
+        color = "white" if shares[i, j] > 0.55 else INK
+        text = f"{count:,}{share}" if count or size <= 6 else ""
+        font = 10 if size <= 6 else 7
+        axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=color, fontsize=font)
+    names = [label(name, 14) for name in classes]
+    axes.set_xticks(np.arange(size) + 0.5, names, rotation=0 if size <= 4 else 60)
+    axes.set_yticks(np.arange(size) + 0.5, names)
+    axes.tick_params(length=0)
+    axes.invert_yaxis()
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="the model's answer", ylabel="the truth")
+    right = sum(pairs[name, name] for name in evaluation.classes)
+    most = _of_many(evaluation, size)
+    return Plot(
+        "Confusion matrix",
+        f"Confusion matrix: {right} of {len(evaluation.truth)} held-out rows on the diagonal",
+        "Each row of the matrix holds the held-out rows of one true class, spread over the answers "
+        f"they got: how many, and what share of the class. Right answers are on the diagonal.{most}",
+        _svg(figure),
+    )
+
+
+def _curves(evaluation: Evaluation, probability: Array) -> list[Plot]:
+    """Return ROC and precision-recall, one class against the rest; none if there is one class only."""
+    shown = [
+        (label(name), evaluation.truth == name, probability[:, evaluation.classes.index(name)])
+        for name in frequent_classes(evaluation, MAX_CURVES)
+    ]
+    shown = [(name, event, score) for name, event, score in shown if 0 < event.sum() < len(event)]
+    if not shown:
+        return []
+    most = _of_many(evaluation, len(shown))
+    return [_roc(shown, most), _precision_recall(shown, most)]
+
+
+def _roc(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
+    figure, axes = _figure()
+    areas = []
+    if len(shown) == 2:  # one's curve is the other's mirrored
+        shown = shown[1:]
+    for color, (name, event, score) in zip(CURVES, shown, strict=False):
+        false, true, _ = sk.roc_curve(event, score)
+        areas.append(f"{name} (area {sk.auc(false, true):.3f})")
+        axes.plot(false, true, color=color, label=areas[-1], clip_on=False)
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+    _unit_square(axes, "share of the others flagged (false alarms)", "share of the class found")
+    axes.legend(loc="lower right")
+    return Plot(
+        "ROC curve",
+        f"ROC curve: {'; '.join(areas)}",
+        "What finding more of a class costs in false alarms as the threshold falls. Good curves "
+        f"hug the upper left corner; guessing follows the dotted line.{most}",
+        _svg(figure),
+    )
+
+
+def _precision_recall(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
+    figure, axes = _figure()
+    areas = []
+    for color, (name, event, score) in zip(CURVES, shown, strict=False):
+        precision, recall, _ = sk.precision_recall_curve(event, score)
+        areas.append(f"{name} (average {sk.average_precision_score(event, score):.3f})")
+        axes.step(recall, precision, where="post", color=color, label=areas[-1], clip_on=False)
+        axes.axhline(event.mean(), color=color, linestyle=":", linewidth=1)
+    _unit_square(axes, "share of the class found (recall)", "share of alarms right (precision)")
+    axes.legend(loc="lower left")
+    return Plot(
+        "Precision-recall curve",
+        f"Precision-recall curve: {'; '.join(areas)}",
+        "How far alarms can be trusted as more of a class is to be found. Good curves stay at the "
+        f"top; guessing follows the dotted line, the share of the class.{most}",
+        _svg(figure),
+    )
+
+
+def _calibration(evaluation: Evaluation, probability: Array) -> Plot:
+    if len(evaluation.classes) == 2:
+        positive = evaluation.classes[1]
+        event, score = evaluation.truth == positive, probability[:, 1]
+        names = (label(positive), "the other class")
+        meaning = f"the probability of \N{LEFT DOUBLE QUOTATION MARK}{names[0]}\N{RIGHT DOUBLE QUOTATION MARK}"
+    else:
+        best = probability.argmax(axis=1)
+        event = np.array([evaluation.classes[i] for i in best]) == evaluation.truth
+        score = probability.max(axis=1)
+        names, meaning = ("right", "wrong"), "the probability of the likeliest class"
+    figure = _canvas(height=4.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    edges = np.linspace(0, 1, 11)
+    bins = np.clip(np.digitize(score, edges) - 1, 0, 9)
+    rows = np.bincount(bins, minlength=10)
+    used = rows > 0
+    hits, rows = np.bincount(bins, event, minlength=10)[used], rows[used]
+    said = np.bincount(bins, score, minlength=10)[used] / rows
+    low, high = wilson(hits, rows)
+    share = hits / rows
+    whiskers = np.clip([share - low, high - share], 0, None)
+    upper.errorbar(said, share, whiskers, color=MAIN, marker="o", markersize=4, elinewidth=1)
+    upper.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+    _unit_square(upper, "", "share that came true")
+    lower.hist(
+        [score[event], score[~event]], edges, stacked=True, color=[MAIN, MUTED], label=list(names)
+    )
+    lower.set(xlabel=label(meaning, 60), ylabel="rows")
+    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    figure.legend(*lower.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return Plot(
+        "Calibration",
+        f"Calibration curve over a histogram of {meaning}, for {len(event)} held-out rows",
+        "Whether probabilities mean what they say: of the rows given 80 %, 80 % should come true, "
+        "on the dotted line. Whiskers are 95 % intervals, long where rows are few; below, how many "
+        "rows got which probability.",
+        _svg(figure),
+    )
+
+
+def _predicted(truth: Array, answer: Array) -> Plot:
+    figure, axes = _figure()
+    _scatter(axes, truth, answer)
+    ends = [min(truth.min(), answer.min()), max(truth.max(), answer.max())]
+    axes.plot(ends, ends, color=INK, linestyle=":", linewidth=1)
+    axes.set(xlabel="the truth", ylabel="the model's answer")
+    return Plot(
+        "Predicted and true",
+        f"Predicted against true values of {len(truth)} held-out rows",
+        f"Each point is a held-out row; on the dotted line the answer is exactly right."
+        f"{_of_points(truth)}",
+        _svg(figure),
+    )
+
+
+def _residuals(truth: Array, answer: Array) -> Plot:
+    figure, axes = _figure()
+    _scatter(axes, answer, truth - answer)
+    axes.axhline(0, color=INK, linestyle=":", linewidth=1)
+    axes.set(xlabel="the model's answer", ylabel="residual (truth less answer)")
+    return Plot(
+        "Residuals",
+        f"Residuals against predicted values of {len(truth)} held-out rows",
+        "What the answers miss. A good model leaves a level band around the dotted line; a bend "
+        f"or a funnel is something it has not learnt.{_of_points(truth)}",
+        _svg(figure),
+    )
+
+
+def _errors(truth: Array, answer: Array) -> Plot:
+    figure, axes = _figure()
+    axes.hist(truth - answer, bins=30, color=MAIN)
+    axes.axvline(0, color=INK, linestyle=":", linewidth=1)
+    axes.set(xlabel="residual (truth less answer)", ylabel="held-out rows")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return Plot(
+        "Residual histogram",
+        f"Histogram of the residuals of {len(truth)} held-out rows",
+        "How often answers miss by how much. Left of the dotted line they were too high, right of "
+        "it too low; a long tail is a few answers that are far off.",
+        _svg(figure),
+    )
+
+
+def _of_many(evaluation: Evaluation, shown: int) -> str:
+    hidden = len(evaluation.classes) - shown
+    return f" The {shown} commonest of {len(evaluation.classes)} classes." if hidden else ""
+
+
+def _of_points(truth: Array) -> str:
+    return f" {MAX_POINTS:,} of {len(truth):,} rows." if len(truth) > MAX_POINTS else ""
+
+
+def _scatter(axes: Axes, x: Array, y: Array) -> None:
+    rows = np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).astype(int)
+    # As pixels: thousands of vector points would make the page heavy.
+    axes.scatter(x[rows], y[rows], s=14, color=MAIN, alpha=0.5, linewidth=0, rasterized=True)
+
+
+def _unit_square(axes: Axes, xlabel: str, ylabel: str) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=xlabel, ylabel=ylabel)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _canvas(width: float = 5.2, height: float = 3.7) -> Figure:
+    return Figure(figsize=(width, height), dpi=200, layout="constrained")
+
+
+def _figure(width: float = 5.2, height: float = 3.7) -> tuple[Figure, Axes]:
+    figure = _canvas(width, height)
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Figure) -> str:
+    """Return the figure as a data URI, the same for the same figure."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # The font to measure in lacks, say, Chinese; the reader's own will have it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(file, format="svg", metadata=NO_METADATA)
+    svg = file.getvalue().replace(MEASURED_FONT.encode(), SHOWN_FONT.encode())
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
