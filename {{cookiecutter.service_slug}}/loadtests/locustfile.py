@@ -1,12 +1,14 @@
 """One user of the service: mostly single instances, sometimes many; all of them real rows."""
 
-from locust import FastHttpUser, constant_throughput, events, task  # first: it patches for gevent
-from locust.env import Environment
+# Locust first: its import patches the standard library for gevent.
+from locust import FastHttpUser, constant_throughput, events, task  # isort: skip
 
 import json
 import random
 from pathlib import Path
 from typing import Any
+
+from locust.env import Environment
 
 from loadtests.slo import Slo
 
@@ -34,7 +36,7 @@ class Client(FastHttpUser):
                 response.failure("not one answer for each instance")
 
 
-@events.quitting.add_listener
+@events.quitting.add_listener  # type: ignore[untyped-decorator]
 def check_slo(environment: Environment, **_: Any) -> None:
     total = environment.stats.total
     p99 = total.get_response_time_percentile(0.99) or 0.0

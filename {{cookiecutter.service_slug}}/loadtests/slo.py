@@ -15,6 +15,6 @@ class Slo:
     steps: list[tuple[int, float]]
 
     @classmethod
-    def read(cls, path: Path = Path(__file__).with_name("slo.toml")) -> Slo:
-        values = tomllib.loads(path.read_text())
+    def read(cls) -> Slo:
+        values = tomllib.loads(Path(__file__).with_name("slo.toml").read_text())
         return cls(**values | {"steps": [(users, seconds) for users, seconds in values["steps"]]})

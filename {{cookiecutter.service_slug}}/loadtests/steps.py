@@ -12,6 +12,6 @@ class Steps(LoadTestShape):
         end = 0.0
         for users, seconds in slo.steps:
             end += seconds
-            if self.get_run_time() < end:
+            if self.get_run_time() < end:  # type: ignore[no-untyped-call]
                 return users, users  # all of the step's users within a second
         return None

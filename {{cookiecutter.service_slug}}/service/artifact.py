@@ -30,13 +30,13 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Read-only, and strict when read back."""
 
 
-class File(_Struct):
+class File(_Struct, frozen=True):
     path: str
     sha256: str
     bytes: int
 
 
-class Source(_Struct):
+class Source(_Struct, frozen=True):
     """The code that trained: the commit, whether files differed from it, the hash of model.py."""
 
     git_sha: str | None
@@ -44,13 +44,13 @@ class Source(_Struct):
     sha256: str
 
 
-class Data(_Struct):
+class Data(_Struct, frozen=True):
     origin: str
     rows: int
     sha256: str
 
 
-class Input(_Struct):
+class Input(_Struct, frozen=True):
     """A column of the training frame. Numbers have a range; strings their values, if not many."""
 
     name: str
@@ -62,18 +62,18 @@ class Input(_Struct):
     categories: list[str] | None = None
 
 
-class Output(_Struct):
+class Output(_Struct, frozen=True):
     name: str
     type: Type
 
 
-class Outputs(_Struct):
+class Outputs(_Struct, frozen=True):
     kind: Literal["classification", "regression"]
     classes: list[str | int | float | bool]
     fields: list[Output]
 
 
-class Histogram(_Struct):
+class Histogram(_Struct, frozen=True):
     """Counts between `edges` (one more than counts) for numbers, per value for the rest."""
 
     counts: list[int]
@@ -82,21 +82,21 @@ class Histogram(_Struct):
     nulls: int = 0
 
 
-class Baseline(_Struct):
+class Baseline(_Struct, frozen=True):
     """How inputs and answers were distributed at training time, for drift."""
 
     inputs: dict[str, Histogram]
     outputs: dict[str, Histogram]
 
 
-class Golden(_Struct):
+class Golden(_Struct, frozen=True):
     """Held-out instances and the answers the model gave to them at training time."""
 
     instances: list[dict[str, Any]]
     predictions: list[dict[str, Any]]
 
 
-class Manifest(_Struct):
+class Manifest(_Struct, frozen=True):
     format: int
     name: str
     version: str
@@ -202,10 +202,12 @@ def _verified(folder: Path, file: File) -> Path:
 
 
 def check_runtime(trained: dict[str, str], here: dict[str, str]) -> None:
-    """Raise Refusal if the model was trained with other versions; patch levels of Python may differ."""
+    """Raise Refusal for other versions than trained with; Python may differ in patch level."""
     for name, version in here.items():
         want = trained.get(name, "nothing")
         if name == "python":
             version, want = (".".join(v.split(".")[:2]) for v in (version, want))
         if version != want:
-            raise Refusal(f"trained with {name} {want}, but {version} is here; install it or train again")
+            raise Refusal(
+                f"trained with {name} {want}, but {version} is here; install it or train again"
+            )

@@ -91,7 +91,9 @@ class Batcher:
         try:
             # Whatever the caller keeps in context variables (a trace, say), the model sees too; of
             # a batch, the first caller's.
-            answers = batch[0].context.run(self._predict, [row for job in batch for row in job.rows])
+            answers = batch[0].context.run(
+                self._predict, [row for job in batch for row in job.rows]
+            )
         except BaseException as error:  # even SystemExit must not end the thread that all share
             if len(batch) > 1:
                 middle = len(batch) // 2

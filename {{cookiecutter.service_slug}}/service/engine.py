@@ -100,7 +100,9 @@ def _output_type(name: str, array: np.ndarray[Any, Any]) -> Any:
         return kind
     if all(type(value) is str for value in array.tolist()):
         return "string"
-    raise TypeError(f"predict returned {array.dtype} for {name!r}: use numbers, booleans or strings")
+    raise TypeError(
+        f"predict returned {array.dtype} for {name!r}: use numbers, booleans or strings"
+    )
 
 
 def same_answer(one: Answer, other: Answer) -> bool:

@@ -12,7 +12,7 @@ class Refusal(Exception):
 
 
 def refuse(refusal: Refusal) -> NoReturn:
-    """End the process with the refusal's line and the exit code that tells gunicorn not to retry."""
+    """End the process with one line, and the exit code at which gunicorn does not try again."""
     print(f"refusing to start: {refusal}", file=sys.stderr, flush=True)
     sys.exit(3)
 

@@ -1,4 +1,4 @@
-"""The request format, made from the manifest's inputs: bytes to typed rows, rows to a data frame."""
+"""The request format, made from the manifest's inputs: bytes to rows, rows to a data frame."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Schema:
         self._columns = pd.Index([item.name for item in inputs])
         self._uniform = len({item.dtype for item in inputs}) == 1 and inputs[0].dtype == "float64"
         fields = [f"f{i}" for i in range(len(inputs))]  # names may be no Python identifiers
-        instance = msgspec.defstruct(
+        instance: Any = msgspec.defstruct(
             "Instance",
             [
                 (field, _json_type(item) | UnsetType, UNSET)
@@ -58,7 +58,7 @@ class Schema:
             kw_only=True,
             gc=False,
         )
-        array = tuple[tuple(_json_type(item) for item in inputs)]  # type: ignore[misc]
+        array: Any = tuple[tuple(_json_type(item) for item in inputs)]  # type: ignore[misc]
         request = msgspec.defstruct(
             "Request",
             [
@@ -78,7 +78,7 @@ class Schema:
             request = self._decoder.decode(body)
         except msgspec.ValidationError as error:
             raise _bad_request(_explain(str(error))) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _bad_request(_diagnose(body) or Detail("", _malformed(error))) from None
         instances = request.instances
         if len(instances) > self.max_instances:
@@ -114,7 +114,10 @@ class Schema:
             return pd.DataFrame(np.array(rows, dtype=np.float64), columns=self._columns, copy=False)
         columns = zip(*rows, strict=True)
         return pd.DataFrame(
-            {item.name: _column(item, values) for item, values in zip(self.inputs, columns, strict=True)}
+            {
+                item.name: _column(item, values)
+                for item, values in zip(self.inputs, columns, strict=True)
+            }
         )
 
 
@@ -154,7 +157,9 @@ def _explain(message: str) -> Detail:
     """Turn the decoder's complaint into a path and a sentence without its Python vocabulary."""
     complaint, _, path = message.partition(" - at `$")
     path = path.removesuffix("`").removeprefix(".")
-    if match := re.match(r"Object (contains unknown|missing required) field `(.*)`", complaint, re.S):
+    if match := re.match(
+        r"Object (contains unknown|missing required) field `(.*)`", complaint, re.S
+    ):
         verdict = "unknown field" if match[1] == "contains unknown" else "missing"
         return Detail(f"{path}.{match[2][:_ECHO]}".removeprefix("."), verdict)
     if match := re.match(r"Expected `(.*?)`, got `(.*?)`$", complaint):
@@ -169,8 +174,6 @@ def _explain(message: str) -> Detail:
 def _malformed(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
     return str(error).replace("JSON is malformed", "malformed JSON").lower()
 
 
@@ -182,7 +185,7 @@ class _Flaw:
 
 
 def _diagnose(body: bytes) -> Detail | None:
-    """Find a duplicate key, or a NaN or Infinity, and say where. Slow: for bodies under suspicion."""
+    """Find a duplicate key, NaN or Infinity, and say where. Slow: for suspicious bodies only."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}

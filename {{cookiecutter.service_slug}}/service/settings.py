@@ -16,9 +16,7 @@ from service.errors import Refusal
 
 
 def setting(default: Any, about: str, minimum: float = -math.inf, maximum: float = math.inf) -> Any:
-    return field(
-        default=default, metadata={"about": about, "minimum": minimum, "maximum": maximum}
-    )
+    return field(default=default, metadata={"about": about, "minimum": minimum, "maximum": maximum})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +28,9 @@ class Settings:
     max_body_bytes: int = setting(1024 * 1024, "largest request body; over it 413", 1)
     max_instances: int = setting(1000, "most instances in one request; over it 413", 1)
     max_batch_size: int = setting(256, "most rows in one call of the model", 1)
-    body_timeout: float = setting(10.0, "seconds a client may take to send a body; over it 408", 0.1)
+    body_timeout: float = setting(
+        10.0, "seconds a client may take to send a body; over it 408", 0.1
+    )
     keepalive: int = setting(5, "seconds an idle connection stays open", 1)
     graceful_timeout: int = setting(20, "seconds that requests in flight have after SIGTERM", 1)
     drain_seconds: int = setting(

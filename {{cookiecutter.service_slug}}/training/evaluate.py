@@ -92,12 +92,12 @@ def evaluate(
 def _classification(
     truth: Array, answer: Array, probability: Array | None, classes: list[Any]
 ) -> dict[str, float]:
+    macro: Any = {"average": "macro", "zero_division": 0}  # means over the classes kept aside
     found = {
         "accuracy": sk.accuracy_score(truth, answer),
-        "balanced_accuracy": sk.balanced_accuracy_score(truth, answer),
-        "precision_macro": sk.precision_score(truth, answer, average="macro", zero_division=0),
-        "recall_macro": sk.recall_score(truth, answer, average="macro", zero_division=0),
-        "f1_macro": sk.f1_score(truth, answer, average="macro", zero_division=0),
+        "precision_macro": sk.precision_score(truth, answer, **macro),
+        "recall_macro": sk.recall_score(truth, answer, **macro),
+        "f1_macro": sk.f1_score(truth, answer, **macro),
     }
     if probability is not None:
         found["log_loss"] = sk.log_loss(truth, probability, labels=classes)

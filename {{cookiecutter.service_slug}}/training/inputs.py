@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api import types
 
 from service.artifact import Histogram, Input, Type
+from service.schema import Row
 from training.errors import TrainingError
 
 MAX_CATEGORIES = 100
@@ -31,6 +34,8 @@ def _input(name: str, column: pd.Series[Any]) -> Input:
         raise TrainingError(f"load_data: column {name!r} has no values")
     minimum = maximum = categories = None
     if kind in ("float", "int"):
+        if not np.isfinite(values.to_numpy(dtype="float64")).all():
+            raise TrainingError(f"load_data: column {name!r} has infinite values; JSON has none")
         minimum, maximum = float(values.min()), float(values.max())
     elif kind == "string":
         # A categorical column's list is part of its dtype, so all of it is needed at serving time.
@@ -65,8 +70,15 @@ def _type(name: str, column: pd.Series[Any]) -> Type:
     )
 
 
+def plain_rows(inputs: Sequence[Input], frame: pd.DataFrame) -> list[Row]:
+    """Return the frame's rows as a request would carry them: plain values, None for gaps."""
+    columns = [frame[item.name].astype(object) for item in inputs]
+    plain = [column.where(column.notna(), None).tolist() for column in columns]
+    return list(zip(*plain, strict=True))
+
+
 def histogram(column: pd.Series[Any]) -> Histogram:
-    """Return how a column's values are spread: 20 equal bins for numbers, the commonest otherwise."""
+    """Return how values are spread: over equal bins for numbers, else over the commonest."""
     values = column.dropna()
     nulls = int(column.isna().sum())
     if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):

@@ -6,6 +6,7 @@ import base64
 import io
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,20 +102,21 @@ def importance(found: list[Importance], score: str) -> Plot:
     return Plot(
         "Permutation importance",
         f"Permutation importance, largest first: {best}",
-        f"How much {score} drops when one input is shuffled, so that it says nothing any more; the "
-        f"whisker is the deviation over repeats. Inputs that say the same share their importance, "
-        f"so that each may look unimportant.{more}",
+        f"How much {score} drops when one input is shuffled, so that it says nothing any more. The "
+        f"whisker is the deviation over repeats, and a bar within its whisker may be chance. "
+        f"Inputs that say the same share the importance, and so look unimportant.{more}",
         _svg(figure),
     )
 
 
 @styled
 def histogram(name: str, found: Histogram) -> Plot:
-    figure, axes = _figure(2.3, 1.35)
+    figure, axes = _figure(1.9, 1.15)
     axes.tick_params(labelsize=7.5, length=2)
     if found.edges is not None:
         axes.stairs(found.counts, found.edges, fill=True, color=MAIN)
         axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.xaxis.set_major_formatter(lambda value, _: number(value))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
     else:
@@ -124,7 +126,7 @@ def histogram(name: str, found: Histogram) -> Plot:
         axes.set_ylim(max(len(values), 3) - 0.4, -0.6)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.tick_params(axis="y", length=0)
-    return Plot(name, f"Histogram of {name}", "", _svg(figure))
+    return Plot(name, f"Histogram of {name}: {_peak(found)}", "", _svg(figure))
 
 
 def frequent_classes(evaluation: Evaluation, limit: int) -> list[Any]:
@@ -136,12 +138,17 @@ def frequent_classes(evaluation: Evaluation, limit: int) -> list[Any]:
 
 def label(value: object, width: int = 18) -> str:
     """Return text that fits, without the control characters that would break an SVG."""
-    text = "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in str(value))
-    return text if len(text) <= width else text[: width - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    text = "".join(c if c.isprintable() else "·" for c in str(value))
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def wilson(hits: Array, rows: Array) -> tuple[Array, Array]:
-    """Return the 95 % interval of a share: sound for few rows, and for shares of 0 and 1."""
+def number(value: float, digits: int = 4) -> str:
+    whole = 10**digits <= abs(value) < 1e15
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
+
+
+def wilson(hits: Array | int, rows: Array | int) -> tuple[Array, Array]:
+    """Return the 95% interval of a share: sound for few rows, and for shares of 0 and 1."""
     z = 1.96
     share, shrink = hits / rows, 1 + z**2 / rows
     middle = (share + z**2 / (2 * rows)) / shrink
@@ -165,7 +172,8 @@ def _confusion(evaluation: Evaluation) -> Plot:
         font = 10 if size <= 6 else 7
         axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=color, fontsize=font)
     names = [label(name, 14) for name in classes]
-    axes.set_xticks(np.arange(size) + 0.5, names, rotation=0 if size <= 4 else 60)
+    slope = 60 if sum(map(len, names)) > 48 else 0
+    axes.set_xticks(np.arange(size) + 0.5, names, rotation=slope)
     axes.set_yticks(np.arange(size) + 0.5, names)
     axes.tick_params(length=0)
     axes.invert_yaxis()
@@ -177,36 +185,36 @@ def _confusion(evaluation: Evaluation) -> Plot:
         "Confusion matrix",
         f"Confusion matrix: {right} of {len(evaluation.truth)} held-out rows on the diagonal",
         "Each row of the matrix holds the held-out rows of one true class, spread over the answers "
-        f"they got: how many, and what share of the class. Right answers are on the diagonal.{most}",
+        f"they got; the darker, the larger the share of the class. The diagonal is right.{most}",
         _svg(figure),
     )
 
 
 def _curves(evaluation: Evaluation, probability: Array) -> list[Plot]:
-    """Return ROC and precision-recall, one class against the rest; none if there is one class only."""
+    """Return ROC and precision-recall, each class against the rest; none for a single class."""
+    names = frequent_classes(evaluation, MAX_CURVES)
     shown = [
         (label(name), evaluation.truth == name, probability[:, evaluation.classes.index(name)])
-        for name in frequent_classes(evaluation, MAX_CURVES)
+        for name in (names if len(names) > 2 else reversed(names))
     ]
     shown = [(name, event, score) for name, event, score in shown if 0 < event.sum() < len(event)]
     if not shown:
         return []
     most = _of_many(evaluation, len(shown))
-    return [_roc(shown, most), _precision_recall(shown, most)]
+    # Of two classes, one's ROC curve is the other's mirrored.
+    return [_roc(shown[:1] if len(names) == 2 else shown, most), _precision_recall(shown, most)]
 
 
 def _roc(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
-    figure, axes = _figure()
+    figure, axes = _figure(height=3.6 + 0.08 * len(shown))
     areas = []
-    if len(shown) == 2:  # one's curve is the other's mirrored
-        shown = shown[1:]
     for color, (name, event, score) in zip(CURVES, shown, strict=False):
         false, true, _ = sk.roc_curve(event, score)
         areas.append(f"{name} (area {sk.auc(false, true):.3f})")
-        axes.plot(false, true, color=color, label=areas[-1], clip_on=False)
+        axes.plot(false, true, color=color, zorder=3)
+    _legend(figure, axes.lines, areas)
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
     _unit_square(axes, "share of the others flagged (false alarms)", "share of the class found")
-    axes.legend(loc="lower right")
     return Plot(
         "ROC curve",
         f"ROC curve: {'; '.join(areas)}",
@@ -217,20 +225,19 @@ def _roc(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
 
 
 def _precision_recall(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
-    figure, axes = _figure()
+    figure, axes = _figure(height=3.6 + 0.08 * len(shown))
     areas = []
     for color, (name, event, score) in zip(CURVES, shown, strict=False):
         precision, recall, _ = sk.precision_recall_curve(event, score)
         areas.append(f"{name} (average {sk.average_precision_score(event, score):.3f})")
-        axes.step(recall, precision, where="post", color=color, label=areas[-1], clip_on=False)
-        axes.axhline(event.mean(), color=color, linestyle=":", linewidth=1)
+        axes.step(recall, precision, where="post", color=color, zorder=3)
+    _legend(figure, axes.lines, areas)
     _unit_square(axes, "share of the class found (recall)", "share of alarms right (precision)")
-    axes.legend(loc="lower left")
     return Plot(
         "Precision-recall curve",
         f"Precision-recall curve: {'; '.join(areas)}",
         "How far alarms can be trusted as more of a class is to be found. Good curves stay at the "
-        f"top; guessing follows the dotted line, the share of the class.{most}",
+        f"top; guessing is right as often as the class is common.{most}",
         _svg(figure),
     )
 
@@ -238,13 +245,13 @@ def _precision_recall(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
 def _calibration(evaluation: Evaluation, probability: Array) -> Plot:
     if len(evaluation.classes) == 2:
         positive = evaluation.classes[1]
-        event, score = evaluation.truth == positive, probability[:, 1]
+        event, score = evaluation.truth == positive, np.clip(probability[:, 1], 0, 1)
         names = (label(positive), "the other class")
-        meaning = f"the probability of \N{LEFT DOUBLE QUOTATION MARK}{names[0]}\N{RIGHT DOUBLE QUOTATION MARK}"
+        meaning = f"the probability of “{names[0]}”"
     else:
         best = probability.argmax(axis=1)
         event = np.array([evaluation.classes[i] for i in best]) == evaluation.truth
-        score = probability.max(axis=1)
+        score = np.clip(probability.max(axis=1), 0, 1)
         names, meaning = ("right", "wrong"), "the probability of the likeliest class"
     figure = _canvas(height=4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -257,20 +264,20 @@ def _calibration(evaluation: Evaluation, probability: Array) -> Plot:
     low, high = wilson(hits, rows)
     share = hits / rows
     whiskers = np.clip([share - low, high - share], 0, None)
-    upper.errorbar(said, share, whiskers, color=MAIN, marker="o", markersize=4, elinewidth=1)
+    upper.errorbar(said, share, whiskers, color=MAIN, elinewidth=1, zorder=3)
+    upper.scatter(said, share, s=18, color=MAIN, zorder=3, clip_on=False)
     upper.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
     _unit_square(upper, "", "share that came true")
-    lower.hist(
-        [score[event], score[~event]], edges, stacked=True, color=[MAIN, MUTED], label=list(names)
-    )
+    for values, color, bottom in ((hits, MAIN, 0), (rows - hits, MUTED, hits)):
+        lower.bar(edges[:-1][used], values, 0.1, bottom, align="edge", color=color)
+    _legend(figure, lower.containers, names)
     lower.set(xlabel=label(meaning, 60), ylabel="rows")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    figure.legend(*lower.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return Plot(
         "Calibration",
         f"Calibration curve over a histogram of {meaning}, for {len(event)} held-out rows",
-        "Whether probabilities mean what they say: of the rows given 80 %, 80 % should come true, "
-        "on the dotted line. Whiskers are 95 % intervals, long where rows are few; below, how many "
+        "Whether probabilities mean what they say: of the rows given 80%, 80% should come true, "
+        "on the dotted line. Whiskers are 95% intervals, long where rows are few; below, how many "
         "rows got which probability.",
         _svg(figure),
     )
@@ -320,6 +327,15 @@ def _errors(truth: Array, answer: Array) -> Plot:
     )
 
 
+def _peak(found: Histogram) -> str:
+    if not found.counts:
+        return "no values"
+    top = int(np.argmax(found.counts))
+    if found.edges is None:
+        return f"commonest is {(found.values or [])[top]}"
+    return f"commonest from {number(found.edges[top])} to {number(found.edges[top + 1])}"
+
+
 def _of_many(evaluation: Evaluation, shown: int) -> str:
     hidden = len(evaluation.classes) - shown
     return f" The {shown} commonest of {len(evaluation.classes)} classes." if hidden else ""
@@ -333,6 +349,12 @@ def _scatter(axes: Axes, x: Array, y: Array) -> None:
     rows = np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).astype(int)
     # As pixels: thousands of vector points would make the page heavy.
     axes.scatter(x[rows], y[rows], s=14, color=MAIN, alpha=0.5, linewidth=0, rasterized=True)
+
+
+def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Below the plot, where it hides nothing."""
+    columns = 2 if max(map(len, labels)) < 36 else 1
+    figure.legend(list(handles), list(labels), loc="outside lower center", ncols=columns)
 
 
 def _unit_square(axes: Axes, xlabel: str, ylabel: str) -> None:

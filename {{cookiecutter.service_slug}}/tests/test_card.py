@@ -1,0 +1,275 @@
+"""The model card: whole in itself, complete for each kind of model, and unmoved by odd data."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from service.artifact import Baseline, Data, Golden, Source
+from training.card import Facts, render_card
+from training.evaluate import Array, Evaluation, Importance
+from training.inputs import describe, histogram
+
+ROWS = 60
+FRAME = pd.DataFrame({"age": np.arange(ROWS) / 2, "plan": ["basic", "plus", "pro"] * (ROWS // 3)})
+ANY = ["Confusion matrix", "Permutation importance"]
+SCORED = ["ROC curve", "Precision-recall curve", "Calibration"]
+ERRORS = ["Predicted", "Residuals", "Histogram of the residuals", "Permutation importance"]
+
+
+class Page(HTMLParser):
+    """What a browser makes of the page: tags, links, pictures by their alt, text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.pictures: dict[str, ElementTree.Element] = {}
+        self.text = ""
+        self.feed(html)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.text += " "
+        found = {name: value or "" for name, value in attrs}
+        self.links += [found[name] for name in ("src", "href") if name in found]
+        if tag == "img":
+            svg = base64.b64decode(found["src"].removeprefix("data:image/svg+xml;base64,"))
+            self.pictures[found["alt"]] = ElementTree.fromstring(svg)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def facts(frame: pd.DataFrame = FRAME, gates: tuple[str, ...] = ()) -> Facts:
+    inputs = {str(name): histogram(frame[name]) for name in frame.columns}
+    return Facts(
+        name="churn",
+        version="0a1b2c3d",
+        created_at="2024-02-03T04:05:06+00:00",
+        source=Source(git_sha="f" * 40, dirty=True, sha256="a" * 64),
+        data=Data(origin="A survey", rows=len(frame), sha256="b" * 64),
+        seed=7,
+        rows_train=300,
+        inputs=describe(frame),
+        gates=list(gates),
+        baseline=Baseline(inputs=inputs, outputs={}),
+        golden=Golden(
+            instances=[{"age": 33.5, "plan": None}], predictions=[{"label": "stays", "score": 0.9}]
+        ),
+        runtime={"python": "3.11.7", "numpy": "2.0.0"},
+    )
+
+
+def evaluation(
+    truth: Any,
+    answer: Any,
+    classes: list[Any],
+    probability: Array | None = None,
+    /,
+    **metrics: float,
+) -> Evaluation:
+    return Evaluation(
+        kind="classification" if classes else "regression",
+        classes=classes,
+        frame=FRAME,
+        truth=np.asarray(truth),
+        answer=np.asarray(answer),
+        probability=probability,
+        metrics=metrics,
+        importance=[Importance(str(name), 0.1, 0.02) for name in FRAME.columns],
+    )
+
+
+def classifier(classes: list[Any], seen: int | None = None, rows: int = ROWS) -> Evaluation:
+    """Judge a model that is mostly right, on rows of the first `seen` of the classes."""
+    rng = np.random.default_rng(0)
+    code = np.arange(rows) % (seen or len(classes))
+    logits = rng.normal(0, 1, (rows, len(classes))) + 2 * np.eye(len(classes))[code]
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.array(classes)[code]
+    answer = np.array(classes)[probability.argmax(axis=1)]
+    metrics = {"accuracy": float(np.mean(truth == answer))}
+    if seen is None:  # of a single class, no curve has an area
+        metrics["roc_auc"] = 0.9
+    return evaluation(truth, answer, classes, probability, **metrics)
+
+
+def binary() -> Evaluation:
+    return classifier(["leaves", "stays"])
+
+
+def multiclass() -> Evaluation:
+    return classifier([1, 2, 3])
+
+
+def judging(frame: pd.DataFrame, judged: Evaluation) -> Evaluation:
+    names = [str(name) for name in frame.columns]
+    return replace(judged, frame=frame, importance=[Importance(n, 0.1, 0.02) for n in names])
+
+
+def without_probability() -> Evaluation:
+    return evaluation(["a", "b"] * 30, ["a"] * ROWS, ["a", "b"], accuracy=0.5)
+
+
+def regression(rows: int = ROWS) -> Evaluation:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(100, 20, rows)
+    return evaluation(truth, truth + rng.normal(0, 5, rows), [], r2=0.94, rmse=5.0, mae=4.0)
+
+
+KINDS = [
+    pytest.param(binary, ANY + SCORED, id="binary"),
+    pytest.param(multiclass, ANY + SCORED, id="multiclass"),
+    pytest.param(without_probability, ANY, id="without probability"),
+    pytest.param(regression, ERRORS, id="regression"),
+]
+
+
+@cache
+def card(judged: Callable[[], Evaluation]) -> str:
+    return render_card(facts(), judged())
+
+
+@pytest.mark.parametrize(("judged", "expected"), KINDS)
+def test_has_the_pictures_of_its_kind(
+    judged: Callable[[], Evaluation], expected: list[str]
+) -> None:
+    page = Page(card(judged))
+
+    wanted = [*expected, "Histogram of age", "Histogram of plan"]
+    assert len(page.pictures) == len(wanted)
+    assert all(any(alt.startswith(start) for alt in page.pictures) for start in wanted)
+
+
+@pytest.mark.parametrize(("judged", "_"), KINDS)
+def test_asks_nothing_of_other_hosts(judged: Callable[[], Evaluation], _: list[str]) -> None:
+    html = card(judged)
+    page = Page(html)
+
+    own = {"docs", "metadata", "openapi.json"}
+    assert own < set(page.links)
+    assert all(link in own or link.startswith("data:") for link in page.links)
+    assert "script" not in page.tags
+    assert "url(" not in html and "@import" not in html
+
+
+@pytest.mark.parametrize(("judged", "_"), KINDS)
+def test_is_the_same_for_the_same_model(judged: Callable[[], Evaluation], _: list[str]) -> None:
+    assert card(judged) == render_card(facts(), judged())
+
+
+def test_says_where_the_model_comes_from() -> None:
+    text = Page(card(binary)).text
+
+    for fact in ("churn", "0a1b2c3d", "A survey", "f" * 40, "uncommitted", "b" * 64, "numpy 2.0.0"):
+        assert fact in text
+
+
+def test_shows_examples_with_their_answers() -> None:
+    text = Page(card(binary)).text
+
+    assert "label stays · score 0.9" in text
+    assert "age 33.5" in text
+    assert "plan missing" in text
+
+
+def test_says_which_gates_passed() -> None:
+    judged = evaluation(["a", "b"] * 30, ["a", "b"] * 30, ["a", "b"], accuracy=1.0)
+    text = Page(render_card(facts(gates=("accuracy >= 0.5", "accuracy <= 0.6")), judged)).text
+
+    assert "✓ passed accuracy ≥ 0.5" in text
+    assert "✗ failed accuracy ≤ 0.6" in text
+    assert "too few to be sure" not in text
+
+
+def test_warns_of_a_gate_passed_on_too_few_rows() -> None:
+    judged = evaluation(["a"] * 9 + ["b"], ["a"] * 10, ["a", "b"], accuracy=0.9)
+    text = Page(render_card(facts(gates=("accuracy >= 0.8",)), judged)).text
+
+    assert "✓ passed" in text
+    assert "10 rows are too few to be sure" in text
+    assert "0.596 to 0.982" in text  # Wilson's interval for 9 of 10
+    assert "Always answering “a” would be right 90.0% of the time" in text
+
+
+def test_gives_no_interval_that_the_rows_do_not_support() -> None:
+    perfect = evaluation(["a", "b"] * 5, ["a", "b"] * 5, ["a", "b"], accuracy=1.0)
+    few = regression(rows=5)
+
+    assert "0.722 to 1" in Page(render_card(facts(), perfect)).text
+    assert "with 95% confidence on 5 rows" not in Page(render_card(facts(), few)).text
+    assert "with 95% confidence on 60 rows" in Page(card(regression)).text
+
+
+@pytest.mark.parametrize("name", ["<b>bold</b>", "$x_1$", "_a", 'it\'s "so"', "&amp;", "年齢", "$"])
+def test_shows_awkward_names_as_they_are(name: str) -> None:
+    frame = pd.DataFrame({name: [1.0, 2.0, 3.0], "text": [name, "b", name]})
+    html = render_card(facts(frame), judging(frame, classifier(["other", name])))
+    page = Page(html)
+
+    assert "<b>bold" not in html and name in page.text
+    assert any(alt.startswith(f"Histogram of {name}: ") for alt in page.pictures)
+    for start in ("Confusion", "Precision-recall", "Permutation", "Histogram of text"):
+        picture = next(svg for alt, svg in page.pictures.items() if alt.startswith(start))
+        assert any((text or "").startswith(name) for text in picture.itertext()), start
+
+
+def test_survives_control_characters_in_names() -> None:
+    frame = pd.DataFrame({"a\x00b\nc": ["\x1b[31m", "x", "y"]})
+    judged = classifier(["\x07", "fine"])
+
+    assert Page(render_card(facts(frame), judging(frame, judged))).pictures
+
+
+def test_draws_only_the_most_important_of_many_inputs() -> None:
+    frame = pd.DataFrame({f"input {i}": np.arange(20.0) for i in range(200)})
+    html = render_card(facts(frame), judging(frame, binary()))
+    page = Page(html)
+
+    assert sum(alt.startswith("Histogram") for alt in page.pictures) == 30
+    assert "The 30 most important of 200 inputs are drawn" in page.text
+    assert "input 199" in page.text
+    assert len(html) < 1_500_000
+
+
+def test_stays_small_for_many_rows_and_classes() -> None:
+    crowd = classifier([f"class {i}" for i in range(60)], rows=6000)
+
+    assert len(render_card(facts(), regression(rows=50_000))) < 1_500_000
+    assert len(render_card(facts(), crowd)) < 1_500_000
+    assert "commonest of 60 classes" in Page(render_card(facts(), crowd)).text
+
+
+def test_says_how_much_is_missing() -> None:
+    frame = pd.DataFrame({"age": [1.0, None, None, 4.0], "plan": [None, "a", "b", "b"]})
+    text = Page(render_card(facts(frame), judging(frame, binary()))).text
+
+    assert "1 to 4, 50.0% missing" in text
+    assert "a, b, 25.0% missing" in text
+
+
+def test_survives_held_out_rows_of_one_class() -> None:
+    pictures = Page(render_card(facts(), classifier(["a", "b"], seen=1))).pictures
+
+    assert not any(alt.startswith("ROC") for alt in pictures)
+    assert any(alt.startswith("Confusion") for alt in pictures)
+
+
+def test_survives_inputs_and_targets_that_never_vary() -> None:
+    frame = pd.DataFrame({"constant": [3.0] * 5, "one": ["x"] * 5, "flag": [True] * 5})
+    judged = evaluation([1.0] * 20, [1.0] * 20, [], r2=1.0, rmse=0.0, mae=0.0)
+    page = Page(render_card(facts(frame), judging(frame, judged)))
+
+    assert "always 3" in page.text
+    assert len(page.pictures) == len(ERRORS) + 3

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.artifact import Input
+from service.engine import Engine
+from service.errors import RequestError
+from service.schema import Schema
+from tests import toy
+
+GOOD = {"age": 40, "monthly income": 2500.5, "plan": "pro", "member": True, "region": "north"}
+INPUTS = [
+    Input(name="age", type="int", dtype="int64", nullable=False),
+    Input(name="monthly income", type="float", dtype="float64", nullable=True),
+    Input(name="plan", type="string", dtype="object", nullable=True),
+    Input(name="member", type="bool", dtype="bool", nullable=False),
+    Input(
+        name="region",
+        type="string",
+        dtype="category",
+        nullable=False,
+        categories=["north", "south"],
+    ),
+]
+SCHEMA = Schema(INPUTS, max_instances=3)
+
+
+def instances(*items: Any) -> bytes:
+    return json.dumps({"instances": items}).encode()
+
+
+def with_(**changes: Any) -> dict[str, Any]:
+    return GOOD | changes
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "message"),
+    [
+        (b"", "", "truncated"),
+        (b"nonsense", "", "malformed"),
+        (b"[]", "", "expected an object, got an array"),
+        (b"{}", "instances", "missing"),
+        (b'{"instances": null}', "instances", "expected an array, got null"),
+        (b'{"instances": []}', "instances", "expected at least one instance"),
+        (b'{"rows": [], "instances": []}', "rows", "unknown field"),
+        (instances(3), "instances[0]", "expected an object or an array, got a whole number"),
+        (instances(GOOD, with_(age="40")), "instances[1].age", "expected a whole number, got a s"),
+        (instances(with_(age=40.5)), "instances[0].age", "expected a whole number, got a number"),
+        (instances(with_(age=True)), "instances[0].age", "expected a whole number, got true or"),
+        (instances(with_(age=None)), "instances[0].age", "expected a whole number, got null"),
+        (instances(with_(age=2**63)), "instances[0].age", "9223372036854775807"),
+        (instances(with_(member=1)), "instances[0].member", "expected true or false, got a whole"),
+        (instances(with_(plan=["pro"])), "instances[0].plan", "expected a string or null, got an"),
+        (instances(with_(colour="red")), "instances[0].colour", "unknown field"),
+        (instances({"age": 4}), "instances[0].member", "missing"),
+        (instances([1, 2.0, "pro", True]), "instances[0]", "expected 5 values"),
+        (instances([1, 2.0, "pro", True, "n", 6]), "instances[0]", "expected 5 values"),
+        (instances([1, "2", "pro", True, "n"]), "instances[0][1]", "expected a number or null"),
+        (
+            instances(with_(**{"monthly income": float("nan")})),
+            "instances[0].monthly income",
+            "NaN",
+        ),
+        (instances([1, float("-inf"), "p", True, "n"]), "instances[0][1]", "-Infinity is not a"),
+        (b'{"instances": [[1, 1e999, "p", true, "n"]]}', "instances[0][1]", "out of range"),
+        (b'{"instances": [[1, 2, "\xff", true, "n"]]}', "", "not UTF-8"),
+        (b'{"instances": [[1, 2, "\\ud800", true, "n"]]}', "", "malformed"),
+        (instances(list(GOOD.values())) + b"x", "", "trailing"),
+        (instances(list(GOOD.values())) * 2, "", "trailing"),
+        (b'{"parameters":' * 50_000, "parameters.parameters", "unknown field"),
+        (b'{"instances":' + b"[" * 100_000, "instances[0][0]", "expected a whole number, got an a"),
+        (instances(GOOD).replace(b'"age"', b'"age": 1, "age"'), "instances[0].age", "duplicate"),
+        (instances(GOOD).replace(b'"age"', b'"age": 1, "\\u0061ge"'), "instances[0].age", "dupl"),
+        (
+            instances(GOOD).replace(b'"plan"', b'"plan": "\\"", "plan"'),
+            "instances[0].plan",
+            "duplicate",
+        ),
+        (
+            b'{"instances": [[1, 2, "", true, ""]], ' + instances(GOOD)[1:],
+            "instances",
+            "duplicate key",
+        ),
+        (instances(GOOD)[:-1] + b', "parameters": {"k": 1}}', "parameters.k", "unknown field"),
+        (instances(GOOD)[:-1] + b', "parameters": []}', "parameters", "expected an object or null"),
+    ],
+)
+def test_a_wrong_body_is_a_400_that_names_the_place(body: bytes, path: str, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        SCHEMA.decode(body)
+    error = caught.value
+    assert error.status == 400
+    assert [detail.path for detail in error.details] == ([path] if path else [])
+    assert message in (error.details[0].message if path else error.message)
+    assert "\n" not in error.message and len(error.message) < 400
+
+
+def test_too_many_instances_are_a_413() -> None:
+    with pytest.raises(RequestError, match="at most 3 instances in one request, got 4") as caught:
+        SCHEMA.decode(instances(GOOD, GOOD, GOOD, GOOD))
+    assert caught.value.status == 413
+
+
+def test_a_long_unknown_field_is_cut_in_the_error() -> None:
+    with pytest.raises(RequestError) as caught:
+        SCHEMA.decode(instances(with_(**{"x" * 100_000: 1})))
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("extra", [b"", b', "parameters": {}', b', "parameters": null'])
+def test_objects_and_arrays_give_the_same_rows(extra: bytes) -> None:
+    body = instances(GOOD, list(GOOD.values()))[:-1] + extra + b"}"
+    assert SCHEMA.decode(body) == [tuple(GOOD.values())] * 2
+
+
+def test_nullable_fields_may_be_null_or_absent() -> None:
+    nulls = with_(**{"monthly income": None, "plan": None})
+    absent = {key: GOOD[key] for key in ("age", "member", "region")}
+    assert SCHEMA.decode(instances(nulls, absent)) == [(40, None, None, True, "north")] * 2
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+rows = st.tuples(
+    st.integers(-(2**63), 2**63 - 1),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | text,
+    st.booleans(),
+    text,
+)
+
+
+@given(st.lists(rows, min_size=1, max_size=3), st.booleans(), st.booleans())
+def test_every_valid_row_comes_out_as_it_went_in(
+    given_rows: list[Any], as_objects: bool, ascii: bool
+) -> None:
+    items = [dict(zip(GOOD, row, strict=True)) for row in given_rows] if as_objects else given_rows
+    body = json.dumps({"instances": items}, ensure_ascii=ascii).encode()
+    assert SCHEMA.decode(body) == given_rows
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | text,
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.sampled_from(["instances", *GOOD]) | text, inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+@given(anything.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200))
+def test_no_body_is_worse_than_a_400(body: bytes) -> None:
+    try:
+        SCHEMA.decode(body)
+    except RequestError as error:
+        assert error.status in (400, 413)
+
+
+@given(st.sampled_from(list(GOOD)), text, st.integers(0, 1))
+def test_a_duplicate_key_is_always_found(key: str, string: str, where: int) -> None:
+    pairs = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in with_(plan=string).items()]
+    pairs.insert(where * len(pairs), f"{json.dumps(key)}: {json.dumps(GOOD[key])}")
+    with pytest.raises(RequestError, match="duplicate key"):
+        SCHEMA.decode(f'{{"instances": [{{{", ".join(pairs)}}}]}}'.encode())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 199), st.integers(1, 5))
+def test_the_model_gets_the_frame_it_was_trained_on(engine: Engine, start: int, size: int) -> None:
+    frame = toy.load_data()[0].iloc[start : start + size].reset_index(drop=True)
+    body = frame.to_json(orient="records", double_precision=15)
+    rebuilt = engine.schema.frame(engine.schema.decode(b'{"instances": %b}' % body.encode()))
+    pd.testing.assert_frame_equal(rebuilt, frame, rtol=1e-12)
+
+
+def test_a_small_float_column_takes_no_number_that_it_cannot_hold() -> None:
+    schema = Schema([Input(name="x", type="float", dtype="float32", nullable=False)], 10)
+    with pytest.raises(RequestError, match="instances"):
+        schema.decode(b'{"instances": [[1e39]]}')
+    assert schema.frame(schema.decode(b'{"instances": [[1.5]]}'))["x"].dtype == "float32"
