@@ -5,10 +5,16 @@ import re
 import sys
 
 # The answers arrive as JSON inside raw strings, so this file is valid Python before rendering and
-# no answer can break out of its quotes after it.
-slug: str = json.loads(r"""{{ cookiecutter.service_slug | tojson }}""")
-team: str = json.loads(r"""{{ cookiecutter.team | tojson }}""")
-registry: str = json.loads(r"""{{ cookiecutter.image_registry | tojson }}""")
+# no answer can break out of its quotes after it. The line breaks keep JSON's quotes apart from ours.
+slug: str = json.loads(r"""
+{{ cookiecutter.service_slug | tojson }}
+""")
+team: str = json.loads(r"""
+{{ cookiecutter.team | tojson }}
+""")
+registry: str = json.loads(r"""
+{{ cookiecutter.image_registry | tojson }}
+""")
 
 HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?"
 PATH = r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"

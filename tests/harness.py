@@ -1,0 +1,209 @@
+"""What the tests share: generate a service, change it, train it, run it, talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "{{cookiecutter.service_slug}}"
+SERVICE_VENV = Path(os.environ.get("SERVICE_VENV", ROOT / "build" / "service-venv"))
+PYTHON = SERVICE_VENV / "bin" / "python"
+
+# A busy machine may be slow to start a service; an idle one takes 2 s.
+START_SECONDS = 60
+REFUSE_SECONDS = 20
+
+
+def bake(into: Path, **answers: str) -> Path:
+    """Generate a service in the folder `into`, with the defaults for what `answers` leave out."""
+    made = cookiecutter(
+        str(ROOT), output_dir=str(into), no_input=True, default_config=True, extra_context=answers
+    )
+    return Path(made)
+
+
+def make(folder: Path, *targets: str) -> subprocess.CompletedProcess[str]:
+    """Run a generated service's make, in the environment that all of them share."""
+    # The root make that runs these tests leaves its own options in the environment.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    command = ["make", "--no-print-directory", f"VENV={SERVICE_VENV}", *targets]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
+def train(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PYTHON, "-m", "training"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+
+
+def copied(service: Path, into: Path) -> Path:
+    """Return a copy of a service, artifact and all, for a test to change."""
+    return Path(shutil.copytree(service, into / service.name))
+
+
+def swapped(
+    service: Path, into: Path, model_source: str, write_data: Callable[[Path], None] | None = None
+) -> Path:
+    """Return a copy of a service with another model.py, trained; nothing else is edited."""
+    folder = copied(service, into)
+    shutil.rmtree(folder / "artifact")
+    (folder / "model.py").write_text(model_source)
+    if write_data:
+        write_data(folder)
+    done = train(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def wrapped(service: Path, into: Path, before_predict: str) -> Path:
+    """Return a copy of a service whose model runs some code before each prediction."""
+    folder = copied(service, into)
+    with (folder / "model.py").open("a") as source:
+        source.write(
+            "\n_predict = predict\n\n"
+            "def predict(model: Any, frame: pd.DataFrame) -> Any:\n"
+            f"    {before_predict}\n"
+            "    return _predict(model, frame)\n"
+        )
+    return folder
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "artifact" / "manifest.json").read_text())
+    return found
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass
+class Service:
+    """A running service: gunicorn's arbiter and its workers."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def logged(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the arbiter's children."""
+        pid = self.process.pid
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def wait_workers(self, count: int) -> list[int]:
+        """Return the workers once there are `count`: the first may be ready before the last."""
+        deadline = time.monotonic() + START_SECONDS
+        while len(self.workers) != count:
+            assert time.monotonic() < deadline, self.logged
+            time.sleep(0.05)
+        return self.workers
+
+    @cached_property
+    def instance(self) -> dict[str, Any]:
+        """A real instance, as a client would send it."""
+        found: dict[str, Any] = manifest(self.folder)["golden"]["instances"][0]
+        return found
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps({"instances": [self.instance]}).encode()
+
+    def post(self, body: Any, **headers: str) -> requests.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json"} | headers
+        return requests.post(f"{self.url}/predict", content, headers=sent, timeout=30)
+
+    def predict(self, instances: list[Any]) -> list[Any]:
+        response = self.post({"instances": instances})
+        assert response.status_code == 200, response.text
+        predictions: list[Any] = response.json()["predictions"]
+        return predictions
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if requests.get(f"{self.url}/readyz", timeout=5).ok:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        pytest.fail(f"the service did not become ready:\n{self.logged}")
+
+
+def command_and_env(port: int, **settings: Any) -> tuple[list[Path | str], dict[str, str]]:
+    """Return how to start a service: one worker, unless `settings` say otherwise."""
+    defaults = {"BIND_HOST": "127.0.0.1", "PORT": port, "WEB_CONCURRENCY": 1}
+    env = {name: str(value) for name, value in (defaults | settings).items()}
+    return [PYTHON, "-m", "service"], os.environ | env
+
+
+@contextmanager
+def serve(folder: Path, **settings: Any) -> Iterator[Service]:
+    """Run the service of `folder` on a free port; yield it when it is ready; kill what is left."""
+    port = free_port()
+    command, env = command_and_env(port, **settings)
+    with tempfile.NamedTemporaryFile(prefix="service-", suffix=".log") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        service = Service(folder, process, port, Path(log.name))
+        try:
+            service.wait_ready()
+            yield service
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # a test has stopped it
+            process.wait()
+
+
+def start_refused(folder: Path, **settings: Any) -> str:
+    """Start a service that must refuse to; return the one line that says why."""
+    command, env = command_and_env(free_port(), **settings)
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=REFUSE_SECONDS
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode not in (0, -signal.SIGKILL), output
+    assert "Traceback" not in output, output
+    lines = [line for line in output.splitlines() if line.startswith("refusing to start: ")]
+    assert len(lines) == 1, output
+    return lines[0]
