@@ -1,11 +1,11 @@
-"""Refuse answers that would generate a broken service: one line each, and nothing is left on disk."""
+"""Refuse answers that would generate a broken service: in one line, with nothing left on disk."""
 
 import json
 import re
 import sys
 
 # The answers arrive as JSON inside raw strings, so this file is valid Python before rendering and
-# no answer can break out of its quotes after it. The line breaks keep JSON's quotes apart from ours.
+# no answer can break out of its quotes after it. The line breaks keep JSON's quotes from ours.
 slug: str = json.loads(r"""
 {{ cookiecutter.service_slug | tojson }}
 """)

@@ -125,13 +125,14 @@ def test_request_that_outlives_graceful_timeout_does_not_keep_it(
     with (folder / "model.py").open("a") as source:
         # Quick to warm up, then stuck.
         source.write(
-            "\n_predict, _calls = predict, [0]\n\n"
+            "\n_predict = predict\n\n"
             "def predict(model: Any, frame: pd.DataFrame) -> Any:\n"
-            "    _calls[0] += 1\n"
-            f"    {SLEEP}(60 if _calls[0] > 1 else 0)\n"
+            "    import os\n"
+            f"    {SLEEP}(60 if os.path.exists('stuck') else 0)\n"
             "    return _predict(model, frame)\n"
         )
     with serve(folder, GRACEFUL_TIMEOUT=2) as service:
+        (folder / "stuck").touch()
         with closing(service.connect()) as connection:
             head = (
                 f"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Length: {len(service.body)}\r\n"

@@ -32,15 +32,18 @@ FILES = """
     service/__init__.py
     service/__main__.py
     service/app.py
+    service/admission.py
     service/artifact.py
     service/batching.py
     service/engine.py
     service/errors.py
     service/openapi.py
+    service/predict.py
     service/schema.py
     service/settings.py
     tests/__init__.py
     tests/conftest.py
+    tests/test_admission.py
     tests/test_app.py
     tests/test_artifact.py
     tests/test_batching.py

@@ -15,6 +15,8 @@ def main() -> None:
         Settings.from_env()
     except Refusal as refusal:
         refuse(refusal)
+    if not os.environ.get("WEB_CONCURRENCY"):  # empty counts as absent here, not there
+        os.environ.pop("WEB_CONCURRENCY", None)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *sys.argv[1:]])
 
 

@@ -1,29 +1,23 @@
-"""The HTTP surface: routes, errors, and the walk of one request from bytes to bytes."""
+"""The application: prediction in front, and behind it, in Flask, all that need not be quick."""
 
 from __future__ import annotations
 
 import logging
-import re
-import uuid
-from time import perf_counter
 from typing import Any
 
-import gevent
 import msgspec
 from flask import Flask, Response, request
-from flask.sessions import SessionInterface
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.exceptions import HTTPException
-from werkzeug.http import parse_options_header
 
-from service.engine import Engine, Predict
-from service.errors import Refusal, RequestError, refuse
+from service.engine import Engine
+from service.engine import Predict as PredictFunction
+from service.errors import Refusal, refuse
 from service.openapi import openapi
+from service.predict import Predict, error_content, request_id
 from service.settings import Settings
 
 log = logging.getLogger("service")
-
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def main() -> Flask:
@@ -36,7 +30,7 @@ def main() -> Flask:
         refuse(refusal)
 
 
-def create_app(settings: Settings, predict: Predict) -> Flask:
+def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     """Return the application, not yet ready: its engine starts in the worker, after the fork.
 
     Raises Refusal if there is no artifact to trust.
@@ -45,22 +39,13 @@ def create_app(settings: Settings, predict: Predict) -> Flask:
     app = Flask("service", static_folder=None)
     app.extensions["engine"] = engine
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.session_interface = NoSessions()
-    _add_predict(app, engine, settings)
     _add_health(app, engine)
     _add_pages(app, engine)
     _add_errors(app, engine)
+    app.wsgi_app = Predict(app.wsgi_app, engine, settings)  # type: ignore[method-assign]
+    # Without a view: for OPTIONS, and for the 405 that other methods get.
+    app.add_url_rule("/predict", "predict", methods=["POST"])
     return app
-
-
-class NoSessions(SessionInterface):
-    """Spares each request the making of a session that nobody uses: a third of Flask's own time."""
-
-    def open_session(self, app: Flask, request: Any) -> Any:
-        return {}
-
-    def is_null_session(self, obj: object) -> bool:
-        return True
 
 
 def _add_health(app: Flask, engine: Engine) -> None:
@@ -71,54 +56,6 @@ def _add_health(app: Flask, engine: Engine) -> None:
     @app.get("/readyz")
     def ready() -> tuple[dict[str, str], int]:
         return ({"status": "ok"}, 200) if engine.ready else ({"status": "not ready"}, 503)
-
-
-def _add_predict(app: Flask, engine: Engine, settings: Settings) -> None:
-    encode = msgspec.json.Encoder().encode
-
-    @app.post("/predict")
-    def predict() -> Response:
-        body = _read_body(settings)
-        received = perf_counter()
-        rows = engine.schema.decode(body)
-        job = engine.batcher.submit(rows)
-        answered = perf_counter()
-        content = encode({"predictions": job.answers})
-        timing = (
-            f"decode;dur={(job.submitted - received) * 1e3:.3f}, "
-            f"queue;dur={(job.started - job.submitted) * 1e3:.3f}, "
-            f"inference;dur={(job.finished - job.started) * 1e3:.3f}, "
-            f"encode;dur={(perf_counter() - answered) * 1e3:.3f}"
-        )
-        return Response(
-            content, headers=[("Content-Type", "application/json"), ("Server-Timing", timing)]
-        )
-
-
-def _read_body(settings: Settings) -> bytes:
-    """Return the request's body; raises RequestError for a wrong kind, too much, too late."""
-    environ = request.environ
-    kind = environ.get("CONTENT_TYPE", "")
-    if kind != "application/json" and parse_options_header(kind)[0].lower() != "application/json":
-        raise RequestError(
-            415, f"send Content-Type: application/json, not {kind[:100] or 'nothing'}"
-        )
-    if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
-        raise RequestError(415, "send the body without Content-Encoding")
-    limit, timeout = settings.max_body_bytes, settings.body_timeout
-    too_large = RequestError(413, f"the body is larger than {limit} bytes")
-    declared = request.content_length
-    if declared is not None and declared > limit:
-        raise too_large
-    # Not Flask's get_data: of a chunked body over the limit it would return the part within.
-    # gunicorn's stream ends where the body does.
-    with gevent.Timeout(timeout, RequestError(408, f"no whole body within {timeout:g} s")):
-        body: bytes = environ["wsgi.input"].read(limit + 1)
-    if len(body) > limit:
-        raise too_large
-    if declared is not None and len(body) < declared:
-        raise RequestError(400, f"the body ended after {len(body)} of {declared} bytes")
-    return body
 
 
 def _add_pages(app: Flask, engine: Engine) -> None:
@@ -150,47 +87,25 @@ def _add_pages(app: Flask, engine: Engine) -> None:
 
 
 def _add_errors(app: Flask, engine: Engine) -> None:
-    @app.errorhandler(RequestError)
-    def refused(error: RequestError) -> Response:
-        return _error(error.status, error.message, error.details, error.headers)
+    def answer(status: int, message: str, headers: dict[str, str]) -> Response:
+        content = error_content(request.environ, message)
+        return Response(content, status, headers, mimetype="application/json")
 
     @app.errorhandler(HTTPException)
-    def not_served(error: HTTPException) -> Response:
+    def not_served(error: HTTPException) -> Any:
         if error.response is not None:  # a redirect, say
-            return error.response  # type: ignore[return-value]
-        status = error.code or 500
+            return error.response
+        allow = {name: value for name, value in error.get_headers() if name == "Allow"}
         message = f"{error.name}: {request.method} {request.path[:200]}"
-        allow = {k: v for k, v in error.get_headers() if k == "Allow"}
-        return _error(status, message, [], allow)
-
-    @app.errorhandler(ValueError)
-    def unanswerable(error: ValueError) -> Response:
-        log.warning("request %s: the model raised ValueError: %s", _request_id(), error)
-        return _error(400, f"the model cannot answer this: {str(error)[:200]}", [], {})
+        return answer(error.code or 500, message, allow)
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        log.error("request %s failed", _request_id(), exc_info=error)
-        return _error(500, "internal error", [], {})
+        log.error("request %s failed", request_id(request.environ), exc_info=error)
+        return answer(500, "internal error", {})
 
     @app.after_request
     def name_itself(response: Response) -> Response:
-        response.headers.add("X-Request-Id", _request_id())
-        response.headers.add("X-Model-Version", engine.manifest.version)
+        response.headers["X-Request-Id"] = request_id(request.environ)
+        response.headers["X-Model-Version"] = engine.manifest.version
         return response
-
-
-def _error(status: int, message: str, details: list[Any], headers: dict[str, str]) -> Response:
-    body = {"error": message, "details": details, "request_id": _request_id()}
-    return Response(msgspec.json.encode(body), status, headers, mimetype="application/json")
-
-
-def _request_id() -> str:
-    """Return the client's id for this request if it sent a usable one, else a new one."""
-    environ = request.environ
-    found: str | None = environ.get("service.request_id")
-    if found is None:
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        found = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        environ["service.request_id"] = found
-    return found

@@ -1,12 +1,14 @@
 """Natural batching: whatever arrives while the model is busy goes into its next call, together.
 
 There is no timer. An idle model answers at once; a busy one gets batches as large as the load makes
-them, which is what makes a vectorised model cheap per row.
+them, which is what makes a vectorised model cheap per row. What would have to wait too long is
+refused at once; what nobody waits for any more is dropped before it costs a call.
 """
 
 from __future__ import annotations
 
 import contextvars
+import select
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +16,19 @@ from time import perf_counter
 from typing import Any
 
 import gevent
+from gevent import monkey
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
+from service.admission import CallCost, overloaded
+from service.errors import RequestError
 from service.schema import Row
 
 Answer = dict[str, Any]
+
+# gevent's replacements would switch greenlets; a look without waiting needs the real thing.
+_poll = monkey.get_original("select", "poll")
+_CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's
 
 
 @dataclass(eq=False, slots=True)
@@ -29,35 +38,86 @@ class Job:
     rows: list[Row]
     context: contextvars.Context
     submitted: float
+    deadline: float
+    connection: int | None  # file descriptor
     started: float = 0.0
     finished: float = 0.0
     answers: list[Answer] = field(default_factory=list)
     error: BaseException | None = None
     done: Event = field(default_factory=Event)
+    # How many rows it has in the current round of the queue.
+    turn: int = 0
 
 
 class Batcher:
     """Queues jobs and runs them through `predict` in one native thread, so the hub stays free.
 
-    `predict` takes rows and returns an answer for each, in order.
+    `predict` takes rows and returns an answer for each, in order. A call has at most
+    `max_batch_size` rows, and fewer if those would make it longer by more than `max_queue` seconds.
+    A job with more goes in slices, and to the end of the queue after each: large ones take turns.
     """
 
     def __init__(
-        self, predict: Callable[[Sequence[Row]], list[Answer]], max_batch_size: int
+        self,
+        predict: Callable[[Sequence[Row]], list[Answer]],
+        max_batch_size: int,
+        max_queue: float,
+        max_queued_rows: int,
     ) -> None:
+        self.cost = CallCost()
+        self.queued_rows = 0
         self._predict = predict
         self._max_batch_size = max_batch_size
+        self._max_queue = max_queue
+        self._max_queued_rows = max_queued_rows
+        self._per_call = max_batch_size
         self._queue: deque[Job] = deque()
+        self._turns = 0
         self._arrived = Event()
         self._thread = ThreadPool(1)
         self._loop = gevent.spawn(self._run)
 
-    def submit(self, rows: list[Row]) -> Job:
-        """Return the finished job for `rows`; raises what `predict` raised for them."""
-        job = Job(rows, contextvars.copy_context(), perf_counter())
-        self._queue.append(job)
+    def warm_up(self, rows: list[Row]) -> list[Answer]:
+        """Predict `rows`, then ever larger batches of them to learn what a call costs.
+
+        Raises what `predict` raised.
+        """
+        answers = self.submit(rows, timeout=3600).answers
+        size, seconds = 1, 0.0
+        while size <= self._max_batch_size and seconds < 0.1:
+            started = perf_counter()
+            self._thread.apply(self._predict, ((rows * size)[:size],))
+            seconds = perf_counter() - started
+            self.cost.anchor(size, seconds)
+            size *= 4
+        self._per_call = min(self._max_batch_size, self.cost.rows_within(self._max_queue))
+        return answers
+
+    def expected_wait(self) -> float:
+        """Return by how many seconds those in the queue would delay a newcomer."""
+        return self.cost.queue(self._turns, self._per_call)
+
+    def refuse_if_overloaded(self, timeout: float) -> None:
+        """Raise RequestError (503) if a newcomer would wait too long, or for over `timeout` s."""
+        wait = self.expected_wait()
+        if wait > min(self._max_queue, timeout):
+            raise overloaded(wait)
+
+    def submit(self, rows: list[Row], timeout: float, connection: int | None = None) -> Job:
+        """Return the finished job for `rows`; raises what `predict` raised for them.
+
+        Raises RequestError: 503 if the wait would be too long, 504 if it was (`timeout` seconds).
+        """
+        self.refuse_if_overloaded(timeout)
+        # An empty queue takes any request, or the largest would never pass.
+        if self._queue and self.queued_rows + len(rows) > self._max_queued_rows:
+            raise overloaded(self.expected_wait())
+        now = perf_counter()
+        job = Job(rows, contextvars.copy_context(), now, now + timeout, connection)
+        self._enqueue(job)
         self._arrived.set()
-        job.done.wait()
+        if not job.done.wait(timeout):
+            job.error = RequestError(504, f"no answer within {timeout * 1e3:.0f} ms")
         if job.error:
             raise job.error
         return job
@@ -70,30 +130,57 @@ class Batcher:
         while True:
             self._arrived.wait()
             while self._queue:
-                batch = self._take()
-                self._thread.apply(self._call, (batch,))
-                for job in batch:
-                    job.done.set()
+                self._gather()
+                if batch := self._take():
+                    self._thread.apply(self._call, (batch,))
+                    self._finish(batch)
             self._arrived.clear()
 
+    def _gather(self) -> None:
+        """Let the hub take in what is at its sockets, as long as that brings more for the call.
+
+        Hub and model share a CPU, so this costs no time that the model could have had; and those
+        whom the last call has just answered come back in time for the next one.
+        """
+        before = 0
+        while before < self._turns < self._per_call:
+            before = self._turns
+            gevent.sleep(0)
+            gevent.sleep(0)
+
+    def _enqueue(self, job: Job) -> None:
+        left = len(job.rows) - len(job.answers)
+        job.turn = min(left, self._per_call)
+        self._turns += job.turn
+        self.queued_rows += left
+        self._queue.append(job)
+
     def _take(self) -> list[Job]:
-        """Take jobs from the queue up to the batch size; a job's rows always stay together."""
-        batch = [self._queue.popleft()]
-        rows = len(batch[0].rows)
-        while self._queue and rows + len(self._queue[0].rows) <= self._max_batch_size:
-            batch.append(self._queue.popleft())
-            rows += len(batch[-1].rows)
+        """Take the jobs of the next call from the queue, and drop what nobody waits for."""
+        batch: list[Job] = []
+        rows = 0
+        now = perf_counter()
+        while self._queue and (not batch or rows + self._queue[0].turn <= self._per_call):
+            job = self._queue.popleft()
+            self._turns -= job.turn
+            self.queued_rows -= len(job.rows) - len(job.answers)
+            if now < job.deadline:
+                batch.append(job)
+                rows += job.turn
+        for job in _hung_up(batch):
+            batch.remove(job)
+            job.error = RequestError(499, "the client has gone")
+            job.done.set()
         return batch
 
     def _call(self, batch: list[Job]) -> None:
         """Predict a batch. If it fails, halve it until only the jobs at fault fail."""
+        rows = [row for job in batch for row in job.rows[len(job.answers) :][: job.turn]]
         started = perf_counter()
         try:
             # Whatever the caller keeps in context variables (a trace, say), the model sees too; of
             # a batch, the first caller's.
-            answers = batch[0].context.run(
-                self._predict, [row for job in batch for row in job.rows]
-            )
+            answers = batch[0].context.run(self._predict, rows)
         except BaseException as error:  # even SystemExit must not end the thread that all share
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -103,8 +190,27 @@ class Batcher:
                 batch[0].error = error
             return
         finished = perf_counter()
+        self.cost.learn(len(rows), finished - started)
         position = 0
         for job in batch:
-            job.started, job.finished = started, finished
-            job.answers = answers[position : position + len(job.rows)]
-            position += len(job.rows)
+            job.started = job.started or started
+            job.finished = finished
+            job.answers += answers[position : position + job.turn]
+            position += job.turn
+
+    def _finish(self, batch: list[Job]) -> None:
+        self._per_call = min(self._max_batch_size, self.cost.rows_within(self._max_queue))
+        for job in batch:
+            if job.error or len(job.answers) == len(job.rows):
+                job.done.set()
+            else:
+                self._enqueue(job)
+
+
+def _hung_up(jobs: list[Job]) -> list[Job]:
+    """Return the jobs whose client has closed its end of the connection."""
+    waiting = {job.connection: job for job in jobs if job.connection is not None}
+    look = _poll()
+    for descriptor in waiting:
+        look.register(descriptor, _CLOSED)
+    return [waiting[descriptor] for descriptor, _ in look.poll(0)]

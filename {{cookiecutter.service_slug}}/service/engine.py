@@ -46,11 +46,17 @@ class Engine:
         Must run in the worker, after the fork: threads that a first predict starts (OpenMP's) do
         not survive one. Raises Refusal if an answer differs from the one given at training time.
         """
-        self.batcher = Batcher(self.predict, self._settings.max_batch_size)
+        settings = self._settings
+        self.batcher = Batcher(
+            self.predict,
+            settings.max_batch_size,
+            settings.max_queue_ms / 1e3,
+            settings.max_queued_rows,
+        )
         golden = self.manifest.golden
         rows = [tuple(i.get(c.name) for c in self.schema.inputs) for i in golden.instances]
         try:
-            answers = self.batcher.submit(rows).answers
+            answers = self.batcher.warm_up(rows)
         except Exception as error:
             raise Refusal(f"golden instances: {type(error).__name__}: {error}") from error
         for i, (answer, expected) in enumerate(zip(answers, golden.predictions, strict=True)):

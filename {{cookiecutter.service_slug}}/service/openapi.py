@@ -30,6 +30,14 @@ def openapi(manifest: Manifest, schema: Schema) -> Json:
                     "summary": "Predict: an answer for each instance, in order",
                     "operationId": "predict",
                     "tags": ["inference"],
+                    "parameters": [
+                        {
+                            "name": "X-Request-Timeout-Ms",
+                            "in": "header",
+                            "description": "Give up after this long",
+                            "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+                        }
+                    ],
                     "requestBody": {
                         "required": True,
                         "content": {
@@ -55,6 +63,8 @@ def openapi(manifest: Manifest, schema: Schema) -> Json:
                         "413": _error("The body is too large, or has too many instances"),
                         "415": _error("The body is not application/json"),
                         "500": _error("The service is at fault"),
+                        "503": _error("Overloaded: Retry-After says when to try again"),
+                        "504": _error("No answer within X-Request-Timeout-Ms"),
                     },
                 }
             },

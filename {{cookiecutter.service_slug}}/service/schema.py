@@ -40,6 +40,7 @@ class Schema:
     def __init__(self, inputs: Sequence[Input], max_instances: int) -> None:
         self.inputs = inputs
         self.max_instances = max_instances
+        self._whole = [(i, item) for i, item in enumerate(inputs) if item.type == "int"]
         self._strings = [i for i, item in enumerate(inputs) if item.type == "string"]
         self._nullable = any(item.nullable for item in inputs)
         self._columns = pd.Index([item.name for item in inputs])
@@ -98,7 +99,7 @@ class Schema:
                 row = tuple(None if value is UNSET else value for value in row)
             rows.append(row)
         self._refuse_duplicate_keys(body, keys, rows)
-        return rows
+        return [self._whole_numbers(i, row) for i, row in enumerate(rows)] if self._whole else rows
 
     def _refuse_duplicate_keys(self, body: bytes, keys: int, rows: list[Row]) -> None:
         # The decoder keeps the last of two equal keys. Each key and each string that it returned
@@ -107,6 +108,19 @@ class Schema:
         strings = sum(type(row[i]) is str for row in rows for i in self._strings)
         if body.count(b'"') != 2 * (keys + strings) and (flaw := _diagnose(body)):
             raise _bad_request(flaw)
+
+    def _whole_numbers(self, instance: int, row: Row) -> Row:
+        # 2.0 is an integer in JSON Schema, and what pandas makes of a column of integers with gaps.
+        values = list(row)
+        for i, item in self._whole:
+            if type(value := values[i]) is not float:
+                continue
+            low, high = number_limits(item) or (0, 0)
+            if not (value.is_integer() and low <= value <= high):
+                message = f"expected a whole number, got {value!r}"
+                raise _bad_request(Detail(f"instances[{instance}].{item.name}", message))
+            values[i] = int(value)
+        return tuple(values)
 
     def frame(self, rows: Sequence[Row]) -> pd.DataFrame:
         """Return rows as a frame with the training frame's columns and dtypes."""
@@ -125,6 +139,8 @@ def _json_type(item: Input) -> Any:
     kind: Any = {"float": float, "int": int, "bool": bool, "string": str}[item.type]
     if limits := number_limits(item):
         kind = Annotated[kind, Meta(ge=limits[0], le=limits[1])]
+    if item.type == "int":
+        kind = kind | float
     return kind | None if item.nullable else kind
 
 
@@ -163,7 +179,9 @@ def _explain(message: str) -> Detail:
         verdict = "unknown field" if match[1] == "contains unknown" else "missing"
         return Detail(f"{path}.{match[2][:_ECHO]}".removeprefix("."), verdict)
     if match := re.match(r"Expected `(.*?)`, got `(.*?)`$", complaint):
-        wanted = " or ".join(_NOUNS.get(kind, kind) for kind in match[1].split(" | "))
+        # Whole numbers may come with a point, so their type is the union of both.
+        kinds = match[1].replace("int | float", "int").split(" | ")
+        wanted = " or ".join(_NOUNS.get(kind, kind) for kind in kinds)
         return Detail(path, f"expected {wanted}, got {_NOUNS.get(match[2], match[2])}")
     if match := re.match(r"Expected `array` of length (>= )?(\d+)(, got (\d+))?", complaint):
         wanted = "at least one instance" if match[1] else f"{match[2]} values"

@@ -28,10 +28,20 @@ class Settings:
     max_body_bytes: int = setting(1024 * 1024, "largest request body; over it 413", 1)
     max_instances: int = setting(1000, "most instances in one request; over it 413", 1)
     max_batch_size: int = setting(256, "most rows in one call of the model", 1)
+    max_queue_ms: float = setting(250.0, "longest wait in the queue, expected; over it 503", 1)
+    max_queued_rows: int = setting(10_000, "most rows in the queue; over it 503", 1)
+    request_timeout_ms: int = setting(
+        30_000, "longest a request may take, and X-Request-Timeout-Ms may ask for; then 504", 1
+    )
     body_timeout: float = setting(
         10.0, "seconds a client may take to send a body; over it 408", 0.1
     )
-    keepalive: int = setting(5, "seconds an idle connection stays open", 1)
+    send_timeout: float = setting(10.0, "seconds a client may take to read what it was sent", 0.1)
+    keepalive: int = setting(
+        5, "seconds an idle connection stays open, or a client may take over its headers", 1
+    )
+    max_connections: int = setting(10_000, "most open connections of a worker", 1)
+    max_requests: int = setting(0, "requests after which a worker is replaced; 0: never", 0)
     graceful_timeout: int = setting(20, "seconds that requests in flight have after SIGTERM", 1)
     drain_seconds: int = setting(
         0, "seconds to go on serving after SIGTERM, not ready, before the listener closes", 0

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 
 from service.app import create_app
 from service.engine import Engine
+from service.errors import RequestError
 from service.settings import Settings
 from tests import toy
 
@@ -120,6 +121,44 @@ def test_a_failing_model_is_a_500_without_its_words(
     assert "secret" not in response.text
     assert "secret internals" in caplog.text
     assert response.headers["X-Request-Id"] in caplog.text
+
+
+def test_an_overloaded_service_refuses_before_it_reads(
+    client: FlaskClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.batcher, "expected_wait", lambda: 2.5)
+    response = client.post("/predict", data=b"not even JSON")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "3")
+    assert response.json is not None and response.json["error"] == "overloaded: try again in 3 s"
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "1.5", "soon", "", "9" * 10])
+def test_a_timeout_that_is_no_number_of_milliseconds_is_a_400(
+    client: FlaskClient, golden: Any, asked: str
+) -> None:
+    response = client.post(
+        "/predict",
+        json={"instances": golden.instances},
+        headers={"X-Request-Timeout-Ms": asked},
+    )
+    assert (response.status_code, "X-Request-Timeout-Ms" in response.text) == (400, True)
+
+
+def test_a_client_may_ask_for_an_earlier_end_but_not_for_a_later_one(
+    client: FlaskClient, engine: Engine, golden: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def submit(rows: Any, timeout: float, connection: Any) -> Any:
+        given.append(timeout)
+        raise RequestError(504, "no answer")
+
+    monkeypatch.setattr(engine.batcher, "submit", submit)
+    for asked in ("200", "999999999"):
+        headers = {"X-Request-Timeout-Ms": asked}
+        response = client.post("/predict", json={"instances": golden.instances}, headers=headers)
+        assert response.status_code == 504
+    assert given == [0.2, 30]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextvars
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batching import Answer, Batcher
+from service.errors import RequestError
 
 Predict = Callable[[Sequence[Any]], list[Answer]]
 Make = Callable[..., Batcher]
@@ -20,8 +22,13 @@ Make = Callable[..., Batcher]
 def make() -> Iterator[Make]:
     made: list[Batcher] = []
 
-    def batcher(predict: Predict, max_batch_size: int = 8) -> Batcher:
-        made.append(Batcher(predict, max_batch_size))
+    def batcher(
+        predict: Predict,
+        max_batch_size: int = 8,
+        max_queue: float = 10.0,
+        max_queued_rows: int = 10_000,
+    ) -> Batcher:
+        made.append(Batcher(predict, max_batch_size, max_queue, max_queued_rows))
         return made[-1]
 
     yield batcher
@@ -46,23 +53,27 @@ class Double:
         return [{"value": 2 * row[0]} for row in rows]
 
 
+def rows(numbers: Sequence[int]) -> list[tuple[int]]:
+    return [(number,) for number in numbers]
+
+
+def values(batcher: Batcher, numbers: Sequence[int]) -> Any:
+    """Submit one request; return the values of its answers, or its error's message."""
+    try:
+        return [answer["value"] for answer in batcher.submit(rows(numbers), 10).answers]
+    except Exception as error:
+        return str(error)
+
+
 def submit_all(batcher: Batcher, requests: list[list[int]]) -> list[Any]:
-    """Submit all requests at once; return each one's answers, or its error."""
-
-    def one(request: list[int]) -> Any:
-        try:
-            return [a["value"] for a in batcher.submit([(row,) for row in request]).answers]
-        except Exception as error:
-            return str(error)
-
-    greenlets = [gevent.spawn(one, request) for request in requests]
+    greenlets = [gevent.spawn(values, batcher, request) for request in requests]
     gevent.joinall(greenlets)
     return [greenlet.value for greenlet in greenlets]
 
 
 def number(sizes: list[int]) -> list[list[int]]:
-    rows = iter(range(sum(sizes)))
-    return [[next(rows) for _ in range(size)] for size in sizes]
+    numbers = iter(range(sum(sizes)))
+    return [[next(numbers) for _ in range(size)] for size in sizes]
 
 
 @settings(deadline=None, max_examples=30)
@@ -75,7 +86,7 @@ def test_each_request_gets_its_own_answers_and_only_poisoned_ones_fail(
     sizes: list[int], poison: set[int], max_batch_size: int
 ) -> None:
     predict = Double(frozenset(poison), seconds=0)
-    batcher = Batcher(predict, max_batch_size)
+    batcher = Batcher(predict, max_batch_size, max_queue=10, max_queued_rows=10_000)
     try:
         requests = number(sizes)
         answers = submit_all(batcher, requests)
@@ -87,10 +98,11 @@ def test_each_request_gets_its_own_answers_and_only_poisoned_ones_fail(
         else:
             assert answer == [2 * row for row in request]
     for call in predict.calls:
-        # Whole requests only, and over the limit only if a single one is.
-        inside = [request for request in requests if set(request) <= set(call)]
-        assert sum(len(request) for request in inside) == len(call)
-        assert len(call) <= max_batch_size or len(inside) == 1
+        assert len(call) <= max_batch_size
+        # Requests stay whole, unless they are too large for any call.
+        for request in requests:
+            if len(request) <= max_batch_size:
+                assert set(request) <= set(call) or not set(request) & set(call)
 
 
 def test_what_arrives_during_a_call_goes_into_the_next_one(make: Make) -> None:
@@ -101,15 +113,15 @@ def test_what_arrives_during_a_call_goes_into_the_next_one(make: Make) -> None:
 
 def test_an_idle_model_is_called_at_once(make: Make) -> None:
     batcher = make(Double(seconds=0))
-    batcher.submit([(1,)])
+    batcher.submit(rows([1]), 10)
     started = time.perf_counter()
     for _ in range(100):
-        batcher.submit([(1,)])
+        batcher.submit(rows([1]), 10)
     assert (time.perf_counter() - started) / 100 < 0.005
 
 
 def test_the_hub_goes_on_while_the_model_computes(make: Make) -> None:
-    slow = gevent.spawn(make(Double(seconds=0.3)).submit, [(1,)])
+    slow = gevent.spawn(make(Double(seconds=0.3)).submit, rows([1]), 10)
     ticks = 0
     while not slow.ready():
         gevent.sleep(0.01)
@@ -120,27 +132,122 @@ def test_the_hub_goes_on_while_the_model_computes(make: Make) -> None:
 def test_the_model_sees_the_callers_context(make: Make) -> None:
     trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace")
 
-    def predict(rows: Sequence[Any]) -> list[Answer]:
-        return [{"trace": trace.get()} for _ in rows]
+    def predict(asked: Sequence[Any]) -> list[Answer]:
+        return [{"trace": trace.get()} for _ in asked]
 
     batcher = make(predict)
     trace.set("abc")
-    assert batcher.submit([(1,)]).answers == [{"trace": "abc"}]
+    assert batcher.submit(rows([1]), 10).answers == [{"trace": "abc"}]
 
 
 def test_a_model_that_ends_the_process_fails_its_own_request_only(make: Make) -> None:
-    def predict(rows: Sequence[Any]) -> list[Answer]:
-        if rows[0][0] < 0:
+    def predict(asked: Sequence[Any]) -> list[Answer]:
+        if asked[0][0] < 0:
             raise SystemExit("bye")
-        return [{"value": row[0]} for row in rows]
+        return [{"value": row[0]} for row in asked]
 
     batcher = make(predict)
     with pytest.raises(SystemExit):
-        batcher.submit([(-1,)])
-    assert batcher.submit([(1,)]).answers == [{"value": 1}]
+        batcher.submit(rows([-1]), 10)
+    assert batcher.submit(rows([1]), 10).answers == [{"value": 1}]
 
 
 def test_a_job_knows_how_long_it_waited_and_ran(make: Make) -> None:
-    job = make(Double(seconds=0.05)).submit([(1,)])
+    job = make(Double(seconds=0.05)).submit(rows([1]), 10)
     assert job.submitted <= job.started <= job.finished
     assert job.finished - job.started >= 0.05
+
+
+def test_a_large_request_takes_turns_with_small_ones(make: Make) -> None:
+    predict = Double(seconds=0.01)
+    batcher = make(predict)
+    large = gevent.spawn(batcher.submit, rows(range(1000, 1080)), 10)
+    gevent.sleep(0)
+    for number in range(5):  # one after the other, each while the large one is not done
+        batcher.submit(rows([number]), 10)
+        assert not large.ready()
+    assert large.get().answers == [{"value": 2 * row} for row in range(1000, 1080)]
+
+
+def test_a_slow_model_gets_smaller_calls_than_it_could(make: Make) -> None:
+    """However large a request: no call holds up the others for longer than the queue may take."""
+
+    def predict(asked: Sequence[Any]) -> list[Answer]:
+        time.sleep(0.01 * len(asked))
+        return [{"value": row[0]} for row in asked]
+
+    batcher = make(predict, max_batch_size=64, max_queue=0.1)
+    batcher.warm_up(rows([1]))
+    job = batcher.submit(rows(range(30)), 10)
+    assert [answer["value"] for answer in job.answers] == list(range(30))
+    assert 0.07 < batcher._per_call * batcher.cost.per_row < 0.13
+
+
+def test_a_request_that_would_wait_too_long_is_refused_at_once(make: Make) -> None:
+    def predict(asked: Sequence[Any]) -> list[Answer]:
+        time.sleep(0.02 * len(asked))
+        return [{"value": row[0]} for row in asked]
+
+    batcher = make(predict, max_batch_size=4, max_queue=0.2)
+    batcher.warm_up(rows([1]))
+    waiting = [gevent.spawn(values, batcher, [number]) for number in range(30)]
+    gevent.sleep(0)
+    started = time.perf_counter()
+    with pytest.raises(RequestError) as caught:
+        batcher.submit(rows([1]), 10)
+    assert time.perf_counter() - started < 0.02
+    assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
+    gevent.joinall(waiting)
+    accepted = [greenlet for greenlet in waiting if "overloaded" not in str(greenlet.value)]
+    assert 8 <= len(accepted) <= 16  # 0.2 s of queue at 0.02 s a row, and the call that ran
+    assert batcher.submit(rows([1]), 10).answers == [{"value": 1}]
+
+
+def test_a_queue_of_too_many_rows_takes_no_more_however_quick_the_model(make: Make) -> None:
+    batcher = make(Double(seconds=0.05), max_batch_size=100, max_queued_rows=10)
+    running = gevent.spawn(batcher.submit, rows([0]), 10)
+    gevent.sleep(0.01)
+    waiting = gevent.spawn(batcher.submit, rows(range(9)), 10)
+    gevent.sleep(0)
+    with pytest.raises(RequestError, match="overloaded"):
+        batcher.submit(rows([1, 2]), 10)
+    gevent.joinall([running, waiting], raise_error=True)
+    # Alone it may pass, or it never could.
+    assert len(batcher.submit(rows(range(50)), 10).answers) == 50
+
+
+def test_what_has_expired_is_a_504_and_never_reaches_the_model(make: Make) -> None:
+    predict = Double(seconds=0.2)
+    batcher = make(predict)
+    running = gevent.spawn(batcher.submit, rows([1]), 10)
+    gevent.sleep(0.01)
+    started = time.perf_counter()
+    with pytest.raises(RequestError, match="no answer within 50 ms") as caught:
+        batcher.submit(rows([2]), timeout=0.05)
+    assert caught.value.status == 504
+    assert time.perf_counter() - started < 0.1
+    running.join()
+    assert batcher.submit(rows([3]), 10)
+    assert predict.calls == [[1], [3]]
+    assert batcher.queued_rows == 0
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_client_that_has_hung_up_costs_no_call(make: Make, gone: bool) -> None:
+    ours, theirs = socket.socketpair()
+    predict = Double(seconds=0.1)
+    batcher = make(predict)
+    running = gevent.spawn(batcher.submit, rows([1]), 10)
+    gevent.sleep(0.01)
+    waiting = gevent.spawn(batcher.submit, rows([2]), 10, ours.fileno())
+    other = gevent.spawn(batcher.submit, rows([3]), 10)
+    gevent.sleep(0.01)
+    if gone:
+        theirs.close()
+    else:
+        theirs.send(b"the next request of a client that pipelines")
+    gevent.joinall([running, other], raise_error=True)
+    waiting.join()
+    assert predict.calls == [[1], [3] if gone else [2, 3]]
+    ours.close()
+    theirs.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,10 @@ def describe(frame: pd.DataFrame) -> list[Input]:
     names = list(frame.columns)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise TrainingError("load_data: every column needs a name that is a non-empty string")
+    if odd := [name for name in names if json.dumps(name, ensure_ascii=False) != f'"{name}"']:
+        raise TrainingError(
+            f"load_data: no quotes, backslashes or control characters in {odd[0]!r}"
+        )
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise TrainingError(f"load_data: columns with the same name: {', '.join(doubles)}")
     return [_input(name, frame[name]) for name in names]

@@ -1,0 +1,1 @@
+"""The benchmark of a generated service against other model servers: see bench.py."""

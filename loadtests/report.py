@@ -1,0 +1,138 @@
+"""What a run leaves behind: bench.json for programs, bench.md for people, a chart a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loadtests import chart
+from loadtests.results import TARGET_CONNECTIONS, Cell, Record, Summary, judge, summarise
+from loadtests.servers import OURS, SERVERS
+
+MODEL_TITLES = {
+    "lr": "StandardScaler + LogisticRegression",
+    "rf": "RandomForestClassifier, 100 trees",
+}
+
+INTRODUCTION = """\
+Every server alone on one core, wrk on another; one worker each, telemetry and access logs off,
+answers checked first. Figures are medians over the rounds. The machine matters: only ratios within
+one run mean anything."""
+
+
+def write(
+    folder: Path,
+    records: Sequence[Record],
+    versions: Mapping[str, Mapping[str, str]],
+    failures: Mapping[str, str],
+) -> list[str]:
+    """Write all files to `folder` and return the verdicts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summaries = summarise(records)
+    verdicts = [line for cell, servers in summaries.items() for line in judge(cell, servers)]
+    about = {
+        "when": datetime.now(UTC).isoformat(timespec="minutes"),
+        "command": shlex.join(["python", "-m", "loadtests.bench", *sys.argv[1:]]),
+        **_machine(),
+    }
+    document = {
+        "about": about,
+        "versions": versions,
+        "failures": failures,
+        "verdicts": verdicts,
+        "summaries": [
+            {**asdict(cell), "server": server, **asdict(summary)}
+            for cell, servers in summaries.items()
+            for server, summary in servers.items()
+        ],
+        "measurements": [
+            {**asdict(record.cell), "server": record.server, "turn": record.turn}
+            | asdict(record.sample)
+            for record in records
+        ],
+    }
+    (folder / "bench.json").write_text(json.dumps(document, indent=2) + "\n")
+
+    sections = [
+        "# Side by side",
+        INTRODUCTION,
+        _bullets(about),
+        _disturbance(records),
+        *([f"## Failures\n\n{_bullets(failures)}"] if failures else []),
+        "## Verdicts\n\n" + "\n".join(f"- {line}" for line in verdicts),
+        *(_table(cell, servers) for cell, servers in summaries.items()),
+        "## Versions\n\n" + _bullets({SERVERS[n].title: _versions(v) for n, v in versions.items()}),
+    ]
+    (folder / "bench.md").write_text("\n\n".join(sections) + "\n")
+
+    for cell, servers in summaries.items():
+        if cell.rows == 1 and cell.connections == TARGET_CONNECTIONS:
+            chart.draw(folder / f"bench-{cell.model}.png", MODEL_TITLES[cell.model], servers)
+    return verdicts
+
+
+def _table(cell: Cell, servers: Mapping[str, Summary]) -> str:
+    ours = servers.get(OURS.name)
+    lines = [
+        f"## {MODEL_TITLES[cell.model]}: {cell.size}, {cell.connections} connections",
+        "",
+        "| server | requests/s | slowest to fastest round | ours / this | p50 ms | p99 ms "
+        "| CPU ms a request | this / ours | PSS MB | errors |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    fastest_first = sorted(servers.items(), key=lambda item: -item[1].requests_per_second)
+    for name, this in fastest_first:
+        speed = cost = "–"
+        if ours:
+            speed = f"{ours.requests_per_second / this.requests_per_second:.2f}"
+            cost = f"{this.cpu_ms_per_request / ours.cpu_ms_per_request:.2f}"
+        title = f"**{SERVERS[name].title}**" if name == OURS.name else SERVERS[name].title
+        lines.append(
+            f"| {title} | {this.requests_per_second:,.0f} "
+            f"| {this.slowest:,.0f} to {this.fastest:,.0f} | {speed} "
+            f"| {this.p50_ms:.1f} | {this.p99_ms:.1f} | {this.cpu_ms_per_request:.3f} "
+            f"| {cost} | {this.pss_mb:.0f} | {this.errors} |"
+        )
+    return "\n".join(lines)
+
+
+def _disturbance(records: Sequence[Record]) -> str:
+    shares = [record.sample.disturbance for record in records]
+    disturbed = sum(share > 0.03 for share in shares)
+    return (
+        f"Other processes took more than 3 % of the server's core in {disturbed} of {len(shares)} "
+        f"measurements ({max(shares, default=0.0):.0%} at worst)."
+    )
+
+
+def _versions(packages: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
+
+
+def _bullets(items: Mapping[str, str]) -> str:
+    return "\n".join(f"- {name}: {text}" for name, text in items.items())
+
+
+def _machine() -> dict[str, str]:
+    cpu = next(
+        line.partition(": ")[2]
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    wrk = subprocess.run(["wrk", "--version"], capture_output=True, text=True).stdout
+    return {
+        "CPU": f"{cpu}, {os.cpu_count()} cores",
+        "memory": f"{memory:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        "wrk": wrk.split("[")[0].removeprefix("wrk ").strip(),
+    }

@@ -1,0 +1,151 @@
+"""The servers compared: how each is started, asked and understood.
+
+One worker each. A server that can batch does: up to 64 requests and the wait that served most here,
+or as its own adaptive default has it. Telemetry and access logs are off everywhere. Advice followed
+is cited beside the option it led to, here and in rivals/; where it left a choice, the faster one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Numbers, but for the nonsense that a server has to refuse.
+Rows = Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said of one row; protocols that carry probabilities only have no label."""
+
+    score: float
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """`command` and `prepare` run in the server's own environment and may use {port} and {state},
+    a folder for the files it makes."""
+
+    name: str
+    title: str
+    packages: tuple[str, ...]
+    command: tuple[str, ...]
+    path: str = "/predict"
+    body: Callable[[Rows], Any] = lambda rows: {"instances": rows}
+    read: Callable[[Any], list[Answer]] = lambda answer: [
+        Answer(item["score"], item["label"]) for item in answer["predictions"]
+    ]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    prepare: tuple[str, ...] = ()
+
+
+def _flat(rows: Rows) -> list[Any]:
+    return [value for row in rows for value in row]
+
+
+# gunicorn's defaults: no access log, 1,000 connections a worker. Its C parser (the "fast" extra) is
+# left out on both sides, because the service under test does without it too.
+GUNICORN = (
+    "gunicorn",
+    "--worker-class=gevent",
+    "--workers=1",
+    "--bind=127.0.0.1:{port}",
+    "app:app",
+)
+
+CEILING = Server(
+    name="ceiling",
+    title="raw WSGI, no model (ceiling)",
+    packages=("gunicorn", "gevent", "msgspec"),
+    command=GUNICORN,
+)
+
+OURS = Server(
+    name="ours",
+    title="this template",
+    packages=("gunicorn", "gevent", "flask", "msgspec", "scikit-learn"),
+    # Everything else is what the template ships in gunicorn.conf.py.
+    command=("gunicorn",),
+    environ={"WEB_CONCURRENCY": "1", "BIND_HOST": "127.0.0.1", "PORT": "{port}"},
+)
+
+RIVALS = (
+    Server(
+        name="flask",
+        title="naive Flask on gunicorn",
+        packages=("flask", "gunicorn", "gevent", "scikit-learn"),
+        command=GUNICORN,
+    ),
+    Server(
+        name="fastapi",
+        title="FastAPI on uvicorn",
+        packages=("fastapi", "uvicorn", "uvloop", "scikit-learn"),
+        # The "standard" extra brings uvloop and httptools, which uvicorn's documentation advises;
+        # uvicorn then selects them by itself.
+        command=("uvicorn", "app:app", "--port={port}", "--no-access-log", "--log-level=warning"),
+    ),
+    Server(
+        name="litserve",
+        title="LitServe",
+        packages=("litserve", "uvicorn", "scikit-learn"),
+        command=("python", "app.py", "{port}"),
+    ),
+    Server(
+        name="mlserver",
+        title="MLServer",
+        packages=("mlserver", "mlserver-sklearn", "scikit-learn"),
+        # docs.seldon.ai/mlserver: "Adaptive batching" is off until model-settings.json asks for it;
+        # the process pool of "Parallel inference" is for several cores, so settings.json has none:
+        # on one core that takes less memory and is no slower.
+        command=("mlserver", "start", "."),
+        path="/v2/models/classifier/infer",
+        body=lambda rows: {
+            "inputs": [
+                {
+                    "name": "rows",
+                    "datatype": "FP64",
+                    "shape": [len(rows), len(rows[0])],
+                    "data": _flat(rows),
+                }
+            ]
+        },
+        # Two probabilities a row, flattened: benign, malignant.
+        read=lambda answer: [Answer(score) for score in answer["outputs"][0]["data"][1::2]],
+        environ={
+            "MLSERVER_HTTP_PORT": "{port}",
+            "MLSERVER_GRPC_PORT": "{spare_port}",
+            "MLSERVER_MODEL_URI": "{model}",
+            "MLSERVER_METRICS_DIR": "{state}",
+        },
+    ),
+    Server(
+        name="bentoml",
+        title="BentoML",
+        packages=("bentoml", "uvicorn", "scikit-learn"),
+        command=("bentoml", "serve", "service:Classifier", "--host=127.0.0.1", "--port={port}"),
+        read=lambda answer: [Answer(item["score"], item["label"]) for item in answer],
+        environ={
+            "BENTOML_HOME": "{state}",
+            "BENTOML_DO_NOT_TRACK": "true",
+        },
+    ),
+    Server(
+        name="mlflow",
+        title="MLflow",
+        packages=("mlflow", "uvicorn", "scikit-learn"),
+        prepare=("python", "save.py", "{state}/model"),
+        command=(
+            *("mlflow", "models", "serve", "--model-uri={state}/model", "--env-manager=local"),
+            *("--host=127.0.0.1", "--port={port}", "--workers=1"),
+        ),
+        path="/invocations",
+        body=lambda rows: {"inputs": rows},
+        read=lambda answer: [Answer(malignant) for _, malignant in answer["predictions"]],
+        # MLflow starts uvicorn, which takes its options from here too.
+        environ={"UVICORN_ACCESS_LOG": "false", "UVICORN_LOG_LEVEL": "warning"},
+    ),
+)
+
+SERVERS = {server.name: server for server in (CEILING, OURS, *RIVALS)}

@@ -1,0 +1,155 @@
+"""POST /predict, from socket to socket: the one path that has to be quick.
+
+It stands before Flask, as WSGI middleware, because Flask's own work on a request (contexts,
+routing, signals, response objects) costs more than all that is done here.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any
+
+import gevent
+import msgspec
+from gunicorn.http.errors import ParseException
+from werkzeug.http import parse_options_header
+
+from service.engine import Engine
+from service.errors import Detail, RequestError
+from service.settings import Settings
+
+log = logging.getLogger("service")
+
+Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
+_STATUS = {
+    200: "200 OK",
+    400: "400 Bad Request",
+    408: "408 Request Timeout",
+    413: "413 Content Too Large",
+    415: "415 Unsupported Media Type",
+    499: "499 Client Closed Request",
+    500: "500 Internal Server Error",
+    503: "503 Service Unavailable",
+    504: "504 Gateway Timeout",
+}
+_encode = msgspec.json.Encoder().encode
+
+
+class Predict:
+    """Answers POST /predict, and leaves all else to the application behind it."""
+
+    def __init__(self, app: Wsgi, engine: Engine, settings: Settings) -> None:
+        self._app = app
+        self._engine = engine
+        self._settings = settings
+        self._version = engine.manifest.version
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/predict" or environ["REQUEST_METHOD"] != "POST":
+            return self._app(environ, start_response)
+        status, headers = 200, {}
+        try:
+            content, headers["Server-Timing"] = self._answer(environ)
+        except RequestError as error:
+            status, headers = error.status, error.headers
+            content = error_content(environ, error.message, error.details)
+        except ValueError as error:
+            status = 400
+            log.warning("request %s: the model raised ValueError: %s", request_id(environ), error)
+            content = error_content(environ, f"the model cannot answer this: {str(error)[:200]}")
+        except Exception:
+            status = 500
+            log.exception("request %s failed", request_id(environ))
+            content = error_content(environ, "internal error")
+        start_response(
+            _STATUS[status],
+            [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(content))),
+                ("X-Request-Id", request_id(environ)),
+                ("X-Model-Version", self._version),
+                *headers.items(),
+            ],
+        )
+        return [content]
+
+    def _answer(self, environ: dict[str, Any]) -> tuple[bytes, str]:
+        """Return the answer and what each stage of it took; raises what stands in its way."""
+        timeout = _timeout(environ, self._settings.request_timeout_ms) / 1e3
+        batcher = self._engine.batcher
+        # Before the body is read: a refusal has to be cheap when there are many.
+        batcher.refuse_if_overloaded(timeout)
+        body = _read_body(environ, self._settings)
+        received = perf_counter()
+        rows = self._engine.schema.decode(body)
+        connection = environ.get("gunicorn.socket")
+        job = batcher.submit(rows, timeout, connection and connection.fileno())
+        answered = perf_counter()
+        content = _encode({"predictions": job.answers})
+        timing = (
+            f"decode;dur={(job.submitted - received) * 1e3:.3f}, "
+            f"queue;dur={(job.started - job.submitted) * 1e3:.3f}, "
+            f"inference;dur={(job.finished - job.started) * 1e3:.3f}, "
+            f"encode;dur={(perf_counter() - answered) * 1e3:.3f}"
+        )
+        return content, timing
+
+
+def request_id(environ: dict[str, Any]) -> str:
+    """Return the client's id for this request if it sent a usable one, else a new one."""
+    found: str | None = environ.get("service.request_id")
+    if found is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        # Not uuid4: its system call gives the interpreter away, to a model that may keep it.
+        found = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        environ["service.request_id"] = found
+    return found
+
+
+def error_content(environ: dict[str, Any], message: str, details: Iterable[Detail] = ()) -> bytes:
+    """Return the body that every error has."""
+    return _encode({"error": message, "details": list(details), "request_id": request_id(environ)})
+
+
+def _timeout(environ: dict[str, Any], longest: int) -> int:
+    """Return how long this request may take, in ms: what the client asks for, within bounds."""
+    asked = environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    if asked is None:
+        return longest
+    if not _MILLISECONDS.fullmatch(asked):
+        raise RequestError(400, "X-Request-Timeout-Ms: expected a whole number of milliseconds")
+    return min(int(asked), longest)
+
+
+def _read_body(environ: dict[str, Any], settings: Settings) -> bytes:
+    """Return the request's body; raises RequestError for a wrong kind, too much, too late."""
+    kind = environ.get("CONTENT_TYPE", "")
+    if kind != "application/json" and parse_options_header(kind)[0].lower() != "application/json":
+        raise RequestError(
+            415, f"send Content-Type: application/json, not {kind[:100] or 'nothing'}"
+        )
+    if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise RequestError(415, "send the body without Content-Encoding")
+    limit, timeout = settings.max_body_bytes, settings.body_timeout
+    too_large = RequestError(413, f"the body is larger than {limit} bytes")
+    declared = int(environ.get("CONTENT_LENGTH") or -1)  # gunicorn has refused what is no number
+    if declared > limit:
+        raise too_large
+    # gunicorn's stream ends where the body does, whether it is chunked or has a length.
+    try:
+        with gevent.Timeout(timeout, RequestError(408, f"no whole body within {timeout:g} s")):
+            body: bytes = environ["wsgi.input"].read(limit + 1)
+    except (OSError, ParseException) as error:  # a chunk is malformed, or cut short
+        raise RequestError(400, f"the body cannot be read: {type(error).__name__}") from None
+    if len(body) > limit:
+        raise too_large
+    if len(body) < declared:
+        raise RequestError(400, f"the body ended after {len(body)} of {declared} bytes")
+    return body
