@@ -81,16 +81,32 @@ def tree_cpu_seconds(root: int) -> float:
 
 def tree_pss_mb(root: int) -> float:
     """Memory with shared pages divided among those who share them."""
-    kilobytes = 0
-    for pid in process_tree(root):
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        kilobytes += sum(
-            int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
-        )
-    return kilobytes / 1024
+    return sum(memory(pid).pss_mb for pid in process_tree(root))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one process: all it maps, its share of that, and what nobody else has."""
+
+    rss_mb: float = 0.0
+    pss_mb: float = 0.0
+    private_mb: float = 0.0
+
+
+def memory(pid: int) -> Memory:
+    """Nothing if the process has ended."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return Memory()
+    lines = (line.split() for line in rollup.splitlines()[1:])
+    megabytes = {words[0]: int(words[1]) / 1024 for words in lines}
+    private = megabytes["Private_Clean:"] + megabytes["Private_Dirty:"]
+    return Memory(megabytes["Rss:"], megabytes["Pss:"], private)
+
+
+def cpu_seconds(pid: int) -> float:
+    return sum(map(int, _stat(pid)[11:13])) / TICKS_PER_SECOND
 
 
 def core_busy_seconds() -> float:

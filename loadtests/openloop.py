@@ -42,6 +42,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.open = True
+        self.used = 0.0
         self._received = b""
         self._answer: asyncio.Future[bytes] | None = None
 
@@ -81,9 +82,14 @@ class _Connection(asyncio.Protocol):
 
 @dataclass
 class Client:
-    """Sends requests to a port of this machine over as many connections as are needed at a time."""
+    """Sends requests to a port of this machine over as many connections as are needed at a time.
+
+    A connection that was idle for more than `reuse_seconds` is not used again: a client has to give
+    up before the server does, or its next request may meet a connection that is just being closed.
+    """
 
     port: int
+    reuse_seconds: float = float("inf")
     _idle: list[_Connection] = field(default_factory=list)
 
     async def ask(self, request: bytes, due: float) -> Outcome:
@@ -94,6 +100,7 @@ class Client:
             return Outcome(due, loop.time() - due, 0)
         head = await connection.ask(request)
         if connection.open:
+            connection.used = loop.time()
             self._idle.append(connection)
         return Outcome(due, loop.time() - due, int(head[9:12]) if head else 0, head)
 
@@ -130,10 +137,12 @@ class Client:
             connection.close()
 
     async def _connection(self) -> _Connection:
-        while self._idle:
-            if (connection := self._idle.pop()).open:
-                return connection
         loop = asyncio.get_running_loop()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open and loop.time() - connection.used < self.reuse_seconds:
+                return connection
+            connection.close()
         return (await loop.create_connection(_Connection, "127.0.0.1", self.port))[1]
 
 

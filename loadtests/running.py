@@ -61,6 +61,10 @@ class Running:
                 raise Failure(f"{self._title} said {answer} where {label}, {score} is right")
 
     @property
+    def port(self) -> int:
+        return int(self.url.split(":")[2].split("/")[0])
+
+    @property
     def _title(self) -> str:
         return self.installed.server.title
 
@@ -68,7 +72,7 @@ class Running:
 @contextmanager
 def running(installed: Installed, rows: Rows) -> Iterator[Running]:
     """Start the server and yield it once it answers."""
-    server, port = installed.server, _free_port()
+    server, port = installed.server, free_port()
     command = ["taskset", "-c", str(measure.SERVER_CORE), *installed.fill(server.command, port)]
     log = installed.state / "server.log"
     with log.open("w") as output:
@@ -94,10 +98,11 @@ def running(installed: Installed, rows: Rows) -> Iterator[Running]:
             raise Failure(f"{server.title} did not answer in {START_SECONDS} s, see {log}")
         yield started
     finally:
-        _stop(process)
+        stop(process)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server and all that descend from it."""
     tree = measure.process_tree(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -108,7 +113,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

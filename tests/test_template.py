@@ -41,6 +41,7 @@ FILES = """
     service/predict.py
     service/schema.py
     service/settings.py
+    service/worker.py
     tests/__init__.py
     tests/conftest.py
     tests/test_admission.py
@@ -53,6 +54,7 @@ FILES = """
     tests/test_serving.py
     tests/test_settings.py
     tests/test_training.py
+    tests/test_worker.py
     tests/toy.py
     training/__init__.py
     training/__main__.py

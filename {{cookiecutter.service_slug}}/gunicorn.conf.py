@@ -26,7 +26,7 @@ except Refusal as refusal:
 
 wsgi_app = "service.app:main()"
 bind = f"{settings.bind_host}:{settings.port}"
-worker_class = "gevent"
+worker_class = "service.worker.Worker"
 workers = settings.workers
 keepalive = settings.keepalive
 max_requests = settings.max_requests

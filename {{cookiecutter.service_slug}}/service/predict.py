@@ -138,18 +138,24 @@ def _read_body(environ: dict[str, Any], settings: Settings) -> bytes:
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise RequestError(415, "send the body without Content-Encoding")
     limit, timeout = settings.max_body_bytes, settings.body_timeout
-    too_large = RequestError(413, f"the body is larger than {limit} bytes")
     declared = int(environ.get("CONTENT_LENGTH") or -1)  # gunicorn has refused what is no number
     if declared > limit:
-        raise too_large
+        raise _too_large(limit)
     # gunicorn's stream ends where the body does, whether it is chunked or has a length.
+    body: bytes | None = None
     try:
-        with gevent.Timeout(timeout, RequestError(408, f"no whole body within {timeout:g} s")):
-            body: bytes = environ["wsgi.input"].read(limit + 1)
+        with gevent.Timeout(timeout, False):  # type: ignore[arg-type]
+            body = environ["wsgi.input"].read(limit + 1)
     except (OSError, ParseException) as error:  # a chunk is malformed, or cut short
         raise RequestError(400, f"the body cannot be read: {type(error).__name__}") from None
+    if body is None:
+        raise RequestError(408, f"no whole body within {timeout:g} s")
     if len(body) > limit:
-        raise too_large
+        raise _too_large(limit)
     if len(body) < declared:
         raise RequestError(400, f"the body ended after {len(body)} of {declared} bytes")
     return body
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(413, f"the body is larger than {limit} bytes")
