@@ -146,6 +146,10 @@ def post(body: bytes, *headers: str, length: int | None = None) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def chunked_head() -> bytes:
+    return post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+
+
 def answer(connection: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
     response = http.client.HTTPResponse(connection, method="POST")
     response.begin()
@@ -226,8 +230,7 @@ def test_rest_of_a_late_body_is_no_request(victim: Service, framing: str) -> Non
     if framing == "length":
         start, rest = post(b"{", length=1 + len(inner)), inner
     else:
-        head = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-        start, rest = head + b"%x\r\n{" % (1 + len(inner)), inner + b"\r\n0\r\n\r\n"
+        start, rest = chunked_head() + b"%x\r\n{" % (1 + len(inner)), inner + b"\r\n0\r\n\r\n"
     with victim.connect() as connection:
         connection.sendall(start)
         assert answer(connection)[0].status == 408
@@ -268,17 +271,51 @@ def test_connections_reset_in_every_state(victim: Service) -> None:
 
 def test_2000_idle_connections_keep_nobody_out(victim: Service) -> None:
     with undisturbed(victim), connected(victim, 2000) as idle:
-        for connection in idle:
-            connection.sendall(HEALTH)
-        for connection in idle:
-            assert answer(connection)[0].status == 200
+        # Half have been used, the other half never say a word.
+        for i in range(0, 1000, 20):
+            for connection in idle[i : i + 20]:
+                connection.sendall(HEALTH)
+            for connection in idle[i : i + 20]:
+                assert answer(connection)[0].status == 200
         last = time.monotonic()
+        assert connections(victim) >= 2000
         with victim.connect() as further:
             further.sendall(post(victim.body))
             assert answer(further)[0].status == 200
             assert time.monotonic() - last < CALM
         assert not any(connection.recv(1) for connection in idle)
         assert time.monotonic() - last < KEEPALIVE + NOISE
+
+
+# What is sent again and again, as fast as it is taken, behind what.
+FLOODS = {
+    "body": (post(b"", length=10**12), b" " * 2**20),
+    "chunks": (chunked_head(), (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 8),
+    "tiny chunks": (chunked_head(), b"1\r\n \r\n" * 100_000),
+    "probes": (b"", HEALTH * 1000),
+    "mistakes": (b"", post(b"{") * 1000),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_flood_on_one_connection_takes_nobody_elses_turn(victim: Service, kind: str) -> None:
+    head, content = FLOODS[kind]
+    with undisturbed(victim), victim.connect() as connection:
+        # The answers are read, or their sender would have to wait.
+        reader = threading.Thread(target=all_received, args=[connection], daemon=True)
+        reader.start()
+        connection.sendall(head)
+        end = time.monotonic() + 1.5
+        try:
+            while time.monotonic() < end:
+                connection.sendall(content)
+        except OSError:
+            pass  # refused and cut off
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        reader.join(10)
 
 
 def test_pipelined_requests_are_answered_in_order(victim: Service) -> None:

@@ -80,7 +80,7 @@ def _add_pages(app: Flask, engine: Engine) -> None:
         "/docs",
         "/openapi.json",
         # Without this Swagger UI asks a public server to validate the document.
-        config={"app_name": manifest.name, "validatorUrl": None, "defaultModelsExpandDepth": 0},
+        config={"app_name": manifest.name, "validatorUrl": None, "layout": "BaseLayout"},
     )
     app.register_blueprint(docs)
     app.add_url_rule("/docs", view_func=app.view_functions["swagger_ui.show"])

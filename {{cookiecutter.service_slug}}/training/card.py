@@ -299,7 +299,9 @@ figcaption, .note { margin-top: 10px; font-size: 13.5px; }
 .small figure { padding: 10px 10px 6px; }
 .small h3 { margin: 0; font-size: 13px; }
 .small figcaption { margin: 0 0 6px; font-size: 12px; }
+.grid > * { min-width: 0; }
 .scroll { overflow-x: auto; }
+.classes td { white-space: nowrap; }
 table { width: 100%; border-collapse: collapse; font-size: 14px; }
 th, td { padding: 6px 12px 6px 0; text-align: left; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
@@ -384,7 +386,7 @@ is given, the true value lies in it with 95% confidence: the fewer the rows, the
 {% if loop.first and classes %}
 <div class="card">
 <h3>Class by class</h3>
-<div class="scroll"><table>
+<div class="scroll"><table class="classes">
 <tr><th>Class<th>Rows<th>Found<th>Answers<th>Right</tr>
 {% for row in classes %}
 <tr>{% for cell in row %}<td>{{ cell }}{% endfor %}</tr>
