@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 ONCE ?=
+ARGS ?=
 VENV := build/venv
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check
@@ -11,7 +12,7 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format clean bench overload soak memory startup
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +34,21 @@ format: $(VENV)/test ## put the code into its standard form
 	$(bin)/ruff format --no-cache .
 	$(bin)/ruff check --no-cache --fix .
 
+bench: $(VENV)/bench ## side by side with other model servers, about 40 minutes (ARGS=--quick: 3)
+	@$(bin)/python -m loadtests.bench $(ARGS)
+
+overload: $(VENV)/bench ## up to 10 times more than the service can do
+	@$(bin)/python -m loadtests.overload $(ARGS)
+
+soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="--minutes 3")
+	@$(bin)/python -m loadtests.soak $(ARGS)
+
+memory: $(VENV)/bench ## what each further worker costs with a model of over 200 MB
+	@$(bin)/python -m loadtests.memory $(ARGS)
+
+startup: $(VENV)/bench ## from process start to ready, and where the time goes
+	@$(bin)/python -m loadtests.startup $(ARGS)
+
 clean: ## remove all that was generated
 	rm -rf build
 
@@ -44,6 +60,11 @@ $(VENV)/generate: requirements.txt
 	@$(pip) -r requirements.txt
 	@touch $@
 
-$(VENV)/test: $(VENV)/generate requirements-test.txt
+$(VENV)/bench: $(VENV)/generate loadtests/requirements.txt
+	@command -v wrk >/dev/null || { echo "wrk is needed: apt-get install wrk"; exit 1; }
+	@$(pip) -r loadtests/requirements.txt
+	@touch $@
+
+$(VENV)/test: $(VENV)/generate requirements-test.txt loadtests/requirements.txt
 	@$(pip) -r requirements-test.txt
 	@touch $@

@@ -85,7 +85,7 @@ async def climb(
     port: int, requests: list[bytes], multiples: tuple[float, ...], seconds: float
 ) -> tuple[list[Step], float]:
     """Offer each multiple of the capacity; return the steps and the seconds that recovery took."""
-    client = Client(port)
+    client = Client(port, reuse_seconds=3)  # the service closes idle ones after 5
     capacity = await client.saturate(requests[0], clients=8, seconds=seconds)
     steps = []
     for multiple in multiples:

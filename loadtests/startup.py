@@ -32,6 +32,7 @@ from loadtests.servers import OURS
 MOST = 1.5
 POLL_SECONDS = 0.002
 SHOWN = 15
+STANDARD = "(standard library)"
 
 # gunicorn is the server, not a library: its own start is part of what is measured.
 BARE = """\
@@ -203,7 +204,7 @@ def packages(found: Sequence[Imported]) -> dict[str, Package]:
 
 def package_name(module: str) -> str:
     name = module.partition(".")[0]
-    return "(standard library)" if name in sys.stdlib_module_names else name
+    return STANDARD if name in sys.stdlib_module_names else name
 
 
 def needless(served: Sequence[Imported], bare: Sequence[Imported]) -> list[str]:
@@ -325,10 +326,11 @@ def import_table(
     for package in sorted(ours.values(), key=lambda package: -package.own)[:SHOWN]:
         more = [m for m in served if package_name(m.name) == package.name and m.name not in known]
         extra = f"{len(more)} modules, {sum(m.own for m in more) * 1e3:.1f} ms" if more else ""
+        total = "-" if package.name == STANDARD else f"{package.total * 1e3:.0f}"
         if package.name not in theirs:
             extra = "all"
         lines.append(
-            f"| {package.name} | {package.total * 1e3:.0f} | {package.own * 1e3:.0f} "
+            f"| {package.name} | {total} | {package.own * 1e3:.0f} "
             f"| {package.modules} | {package.parent or '-'} | {extra} |"
         )
     late = ", ".join(f"{m.name} ({m.own * 1e3:.1f} ms)" for m in first) or "nothing"

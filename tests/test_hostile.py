@@ -42,7 +42,7 @@ def leaves_nothing_behind(victim: Service) -> Iterator[None]:
     wait_for(lambda: connections(victim) == 0, KEEPALIVE + NOISE)
     files, logged = descriptors(worker), len(victim.logged)
     yield
-    wait_for(lambda: descriptors(worker) <= files, KEEPALIVE + SEND_TIMEOUT + NOISE)
+    wait_for(lambda: descriptors(worker) <= files, KEEPALIVE + 2 * SEND_TIMEOUT + NOISE)
     assert victim.workers == [worker]
     assert "Traceback" not in victim.logged[logged:], victim.logged[logged:]
     assert victim.predict([victim.instance])
@@ -270,13 +270,17 @@ def test_connections_reset_in_every_state(victim: Service) -> None:
 
 
 def test_2000_idle_connections_keep_nobody_out(victim: Service) -> None:
-    with undisturbed(victim), connected(victim, 2000) as idle:
-        # Half have been used, the other half never say a word.
-        for i in range(0, 1000, 20):
-            for connection in idle[i : i + 20]:
+    with undisturbed(victim), ExitStack() as stack:
+        idle: list[socket.socket] = []
+        while len(idle) < 2000:
+            # Not all at once: it is not their coming that is tried here. Half have been used, the
+            # other half never say a word.
+            few = [stack.enter_context(victim.connect()) for _ in range(20)]
+            for connection in few[::2]:
                 connection.sendall(HEALTH)
-            for connection in idle[i : i + 20]:
+            for connection in few[::2]:
                 assert answer(connection)[0].status == 200
+            idle += few
         last = time.monotonic()
         assert connections(victim) >= 2000
         with victim.connect() as further:
@@ -355,10 +359,12 @@ def test_garbage_behind_a_body_hurts_only_itself(victim: Service) -> None:
 def test_client_that_never_reads_is_dropped_after_send_timeout(victim: Service) -> None:
     rows = [list(victim.instance.values())] * 1000
     request = post(json.dumps({"instances": rows}).encode())
+    # The kernel looks whenever it asks anew whether there is room, ever less often.
+    give_up = 2 * SEND_TIMEOUT + NOISE
     with undisturbed(victim), socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", victim.port))
-        connection.settimeout(SEND_TIMEOUT + NOISE)
+        connection.settimeout(give_up)
         sent = 0
         moved = time.monotonic()
         # Ask until the answers have filled all buffers in between: then nothing more is taken from
@@ -369,4 +375,4 @@ def test_client_that_never_reads_is_dropped_after_send_timeout(victim: Service) 
                 moved = time.monotonic()
         took = time.monotonic() - moved
     print(f"sent {sent / 1e6:.0f} MB, dropped {took:.1f} s after the last byte moved")
-    assert took < SEND_TIMEOUT + NOISE
+    assert took < give_up

@@ -13,7 +13,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 from harness import Service, manifest, serve, wrapped
 
+from loadtests.measure import TICKS_PER_SECOND, tree_cpu_seconds
 from loadtests.openloop import Client, Outcome, post, quantile, statuses
 from loadtests.overload import LEAST_GOODPUT, MAX_QUEUE_SECONDS, climb
 
 ROW_SECONDS = 0.02
 NOISE_SECONDS = 0.1
-# What a 503 may take, of the service's 20 ms and of a shared machine's noise.
-REFUSAL_SECONDS = 0.02 + 0.02
+REFUSAL_SECONDS = 0.02
 
 # ROW_SECONDS of the CPU's time for each row. Each call leaves a line in the file `calls`: the first
 # column of its rows, by which a test knows its own.
@@ -39,7 +39,9 @@ SLOW = """import json, os, time
     while time.thread_time() < end: pass"""
 
 # By the first column's value.
-POISON = """import time
+POISON = """import json, time
+    with open("calls", "a") as calls:
+        print(json.dumps(frame.iloc[:, 0].tolist()), file=calls)
     from gevent.monkey import get_original
     get_original("time", "sleep")(0.003)
     if (frame.iloc[:, 0] == -1).any(): raise ValueError("a bad row")
@@ -117,6 +119,26 @@ def occupied(service: Service, rows: int) -> Iterator[None]:
         assert answered.result()[0] == 200
 
 
+def others_cpu_seconds() -> float:
+    """The CPU time that all but this test and its service have had, or that was taken from us."""
+    user, nice, system, _, _, _, _, steal = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    return (user + nice + system + steal) / TICKS_PER_SECOND - tree_cpu_seconds(os.getpid())
+
+
+def holds(measure: Callable[[], list[str]]) -> None:
+    """Check that a measurement finds nothing wrong; repeat it if others had the CPU meanwhile."""
+    for _ in range(3):
+        started, before = time.monotonic(), others_cpu_seconds()
+        wrong = measure()
+        share = (others_cpu_seconds() - before) / (time.monotonic() - started)
+        print(f"others had {share:.0%} of a CPU; wrong: {wrong}")
+        if not wrong or share < 0.1:
+            break
+    assert not wrong
+
+
 def resident_mb(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -125,25 +147,31 @@ def resident_mb(pid: int) -> float:
 def test_overload_costs_neither_goodput_nor_latency_nor_probes(busy: Service) -> None:
     (worker,) = busy.workers
     offered = [request({"instances": [busy.instance]})]
-    before = resident_mb(worker)
-    steps, recovery = asyncio.run(climb(busy.port, offered, (1, 2, 5, 10), seconds=3))
-    for step in steps:
-        print(
-            f"{step.multiple:g}x: {step.offered:.0f}/s offered, {step.goodput:.0f}/s answered with "
-            f"p99 {step.accepted_p99:.3f} s of {step.bound:.3f} s, {step.shed:.0f}/s refused with "
-            f"p99 {step.shed_p99:.3f} s, slowest probe {step.slowest_probe:.3f} s"
-        )
-    grown = resident_mb(worker) - before
-    print(f"recovered after {recovery:.1f} s, grown by {grown:.1f} MB")
-    assert not [failure for step in steps for failure in step.failures]
-    assert steps[-1].goodput > LEAST_GOODPUT * max(step.goodput for step in steps)
-    assert recovery < 2
-    assert grown < 10
+
+    def measure() -> list[str]:
+        before = resident_mb(worker)
+        steps, recovery = asyncio.run(climb(busy.port, offered, (1, 2, 5, 10), seconds=3))
+        grown = resident_mb(worker) - before
+        for step in steps:
+            print(
+                f"{step.multiple:g}x: {step.offered:.0f}/s offered, {step.goodput:.0f}/s answered "
+                f"with p99 {step.accepted_p99:.3f} s of {step.bound:.3f} s, {step.shed:.0f}/s "
+                f"refused with p99 {step.shed_p99:.3f} s, slowest probe {step.slowest_probe:.3f} s"
+            )
+        print(f"recovered after {recovery:.1f} s, grown by {grown:.1f} MB")
+        wrong = [f"{step.multiple:g}x: {failure}" for step in steps for failure in step.failures]
+        if steps[-1].goodput < LEAST_GOODPUT * max(step.goodput for step in steps):
+            wrong.append("goodput falls")
+        if recovery > 2:
+            wrong.append(f"still disturbed after {recovery:.1f} s")
+        if grown > 10:
+            wrong.append(f"grown by {grown:.1f} MB")
+        return wrong
+
+    holds(measure)
 
 
 def test_refusals_are_quick_and_say_when_to_try_again(busy: Service) -> None:
-    seen = len(calls(busy.folder))
-
     async def load() -> list[Outcome]:
         client = Client(busy.port)
         try:
@@ -151,18 +179,22 @@ def test_refusals_are_quick_and_say_when_to_try_again(busy: Service) -> None:
         finally:
             client.close()
 
-    outcomes = asyncio.run(load())
-    refused = [outcome for outcome in outcomes if outcome.status == 503]
-    accepted = statuses(outcomes)[200]
-    assert len(refused) + accepted == len(outcomes)
-    p99 = quantile([outcome.seconds for outcome in refused], 0.99)
-    print(f"{len(refused)} refusals, p99 {p99 * 1e3:.1f} ms")
-    assert p99 < REFUSAL_SECONDS
-    for outcome in refused:
-        _, _, said = outcome.head.lower().partition(b"\r\nretry-after: ")
-        assert int(said.split(b"\r\n")[0]) >= 1
-    # The model has seen the rows of those who were answered, each once, and no others.
-    assert sum(map(len, calls(busy.folder)[seen:])) == accepted
+    def measure() -> list[str]:
+        seen = len(calls(busy.folder))
+        outcomes = asyncio.run(load())
+        refused = [outcome for outcome in outcomes if outcome.status == 503]
+        accepted = statuses(outcomes)[200]
+        assert refused and len(refused) + accepted == len(outcomes)
+        for outcome in refused:
+            _, _, said = outcome.head.lower().partition(b"\r\nretry-after: ")
+            assert int(said.split(b"\r\n")[0]) >= 1
+        # The model has seen the rows of those who were answered, each once, and no others.
+        assert sum(map(len, calls(busy.folder)[seen:])) == accepted
+        p99 = quantile([outcome.seconds for outcome in refused], 0.99)
+        print(f"{len(refused)} refusals, p99 {p99 * 1e3:.1f} ms")
+        return [f"p99 {p99:.3f} s"] if p99 > REFUSAL_SECONDS else []
+
+    holds(measure)
 
 
 def test_expired_requests_cost_no_call(busy: Service) -> None:
@@ -255,29 +287,37 @@ def test_poison_harms_only_the_requests_that_carry_it(baked: Path, tmp_path: Pat
         list(pool.map(client, range(64)))  # raises what a client raised
     print(counted)
     assert counted.keys() == {200, 400, 500}
+    # They did share calls with others.
+    assert any(min(call) < 0 < max(call) for call in calls(folder))
 
 
 def test_recycling_workers_loses_nothing(baked: Path) -> None:
+    enough = threading.Event()
+
     def client(number: int) -> int:
-        """Ask 100 times; connect again only when the service has said that it will close."""
+        """Ask on and on; connect again only when the service has said that it will close."""
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-        connections = 1
-        for _ in range(100):
+        answers = 0
+        while not enough.is_set():
             connection.request(
                 "POST", "/predict", service.body, {"Content-Type": "application/json"}
             )
             response = connection.getresponse()
             answer = json.loads(response.read())
             assert response.status == 200 and len(answer["predictions"]) == 1
-            connections += response.getheader("Connection") == "close"
+            answers += 1
         connection.close()
-        return connections
+        return answers
 
     with serve(baked, MAX_REQUESTS=50, WEB_CONCURRENCY=2) as service:
         before = service.wait_workers(2)
         with ThreadPoolExecutor(12) as pool:
-            connections = sum(pool.map(client, range(12)))
+            answers = [pool.submit(client, number) for number in range(12)]
+            deadline = time.monotonic() + 20
+            while set(before) & set(service.workers) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(1)  # of the new ones
+            enough.set()
+        print(f"{sum(answer.result() for answer in answers)} answers")
         assert not set(before) & set(service.wait_workers(2))
-        print(f"{connections} connections; workers {before}, then {service.workers}")
-        assert connections > 12
         assert "Traceback" not in service.logged

@@ -6,6 +6,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import gc  # noqa: E402
+import logging  # noqa: E402
 import os  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
@@ -49,6 +50,11 @@ graceful_timeout = settings.drain_seconds + settings.graceful_timeout
 # host's cores. Has to be known before numpy is imported, which is why nothing above imports it.
 for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):
     os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, cpu_quota() // workers)))
+
+# gunicorn takes a client that was dropped for not reading (see below) for an error of ours.
+logging.getLogger("gunicorn.error").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))
+)
 
 
 def when_ready(server: Any) -> None:

@@ -142,14 +142,15 @@ def _read_body(environ: dict[str, Any], settings: Settings) -> bytes:
     if declared > limit:
         raise _too_large(limit)
     # gunicorn's stream ends where the body does, whether it is chunked or has a length.
-    body: bytes | None = None
     try:
-        with gevent.Timeout(timeout, False):  # type: ignore[arg-type]
-            body = environ["wsgi.input"].read(limit + 1)
+        # An Exception, which gevent.Timeout itself is not: gunicorn has to notice that the body was
+        # not read to its end, or what is left of it would pass for the next request.
+        with gevent.Timeout(timeout, TimeoutError):
+            body: bytes = environ["wsgi.input"].read(limit + 1)
+    except TimeoutError:
+        raise RequestError(408, f"no whole body within {timeout:g} s") from None
     except (OSError, ParseException) as error:  # a chunk is malformed, or cut short
         raise RequestError(400, f"the body cannot be read: {type(error).__name__}") from None
-    if body is None:
-        raise RequestError(408, f"no whole body within {timeout:g} s")
     if len(body) > limit:
         raise _too_large(limit)
     if len(body) < declared:

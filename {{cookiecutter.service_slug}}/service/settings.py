@@ -36,7 +36,9 @@ class Settings:
     body_timeout: float = setting(
         10.0, "seconds a client may take to send a body; over it 408", 0.1
     )
-    send_timeout: float = setting(10.0, "seconds a client may take to read what it was sent", 0.1)
+    send_timeout: float = setting(
+        10.0, "seconds (about) a client may take to read what it was sent", 0.1
+    )
     keepalive: int = setting(
         5, "seconds an idle connection stays open, or a client may take over its headers", 1
     )

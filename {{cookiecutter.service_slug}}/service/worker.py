@@ -17,6 +17,8 @@ from email.utils import formatdate
 from typing import Any
 
 import gevent
+from gunicorn.http import parser
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.ggevent import GeventWorker
 
 # Longer heads and bodies are gunicorn's: there the care costs little in comparison.
@@ -33,6 +35,32 @@ _LENGTH = re.compile(r"[0-9]{1,6}")
 # Whatever frames a message other than by its length, or asks for more than an answer.
 _INVOLVED = {"TRANSFER-ENCODING", "EXPECT", "UPGRADE", "TE", "TRAILER"}
 
+# gevent changes greenlets only where a socket has nothing to give. One connection that always has
+# more, a body without end or requests in a row, would keep all others waiting; so it pauses.
+TURN_SECONDS = 0.005
+_turn_began = 0.0
+
+
+def take_turns() -> None:
+    """Let the other connections have a turn, unless they have just had one."""
+    global _turn_began
+    if time.monotonic() - _turn_began > TURN_SECONDS:
+        gevent.sleep(1e-6)  # sleep(0) may come back without a look at the sockets
+        _turn_began = time.monotonic()
+
+
+class _Unreader(SocketUnreader):  # type: ignore[misc]
+    # gunicorn copies what it holds for each KiB of a body that it throws away.
+    max_body_chunk = 64 * 1024
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        take_turns()
+        received: bytes = super().chunk(size_hint)
+        return received
+
+
+parser.SocketUnreader = _Unreader  # there is no setting for it
+
 
 class Worker(GeventWorker):  # type: ignore[misc]
     """Used by naming it as gunicorn's `worker_class`."""
@@ -43,6 +71,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Serve a connection: plain requests here, and from the first other one on in gunicorn."""
         if self.cfg.is_ssl or not self._serve_plain(client, addr):
             super().handle(listener, client, addr)
+
+    def handle_request(self, *args: Any) -> None:
+        take_turns()
+        super().handle_request(*args)
 
     def _serve_plain(self, client: Any, addr: Any) -> bool:
         """Answer plain requests; return whether the connection has ended with them."""
@@ -63,6 +95,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _answer(self, environ: dict[str, Any], client: Any) -> bool:
         """Run the application and send what it says; return whether the connection stays open."""
+        take_turns()
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
