@@ -43,7 +43,11 @@ class Settings:
         5, "seconds an idle connection stays open, or a client may take over its headers", 1
     )
     max_connections: int = setting(10_000, "most open connections of a worker", 1)
-    max_requests: int = setting(0, "requests after which a worker is replaced; 0: never", 0)
+    max_requests: int = setting(
+        0,
+        "requests after which a worker is replaced, which leaves one fewer for a second; 0: never",
+        0,
+    )
     graceful_timeout: int = setting(20, "seconds that requests in flight have after SIGTERM", 1)
     drain_seconds: int = setting(
         0, "seconds to go on serving after SIGTERM, not ready, before the listener closes", 0
