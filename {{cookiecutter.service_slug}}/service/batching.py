@@ -150,7 +150,8 @@ class Batcher:
 
     def _enqueue(self, job: Job) -> None:
         left = len(job.rows) - len(job.answers)
-        job.turn = min(left, self._per_call)
+        # A large one takes half a call at a time, or there would be no room beside it in the queue.
+        job.turn = left if left <= self._per_call else max(1, self._per_call // 2)
         self._turns += job.turn
         self.queued_rows += left
         self._queue.append(job)
@@ -182,12 +183,14 @@ class Batcher:
             # a batch, the first caller's.
             answers = batch[0].context.run(self._predict, rows)
         except BaseException as error:  # even SystemExit must not end the thread that all share
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                self._call(batch[:middle])
-                self._call(batch[middle:])
-            else:
+            if len(batch) == 1:
                 batch[0].error = error
+                return
+            middle = len(batch) // 2
+            for half in batch[:middle], batch[middle:]:
+                # Of a model that fails slowly at everything, nobody waits for every verdict.
+                if alive := [job for job in half if perf_counter() < job.deadline]:
+                    self._call(alive)
             return
         finished = perf_counter()
         self.cost.learn(len(rows), finished - started)

@@ -27,7 +27,7 @@ class Settings:
     artifact_dir: Path = setting(Path("artifact"), "folder that training wrote")
     max_body_bytes: int = setting(1024 * 1024, "largest request body; over it 413", 1)
     max_instances: int = setting(1000, "most instances in one request; over it 413", 1)
-    max_batch_size: int = setting(256, "most rows in one call of the model", 1)
+    max_batch_size: int = setting(1024, "most rows in one call of the model", 1)
     max_queue_ms: float = setting(250.0, "longest wait in the queue, expected; over it 503", 1)
     max_queued_rows: int = setting(10_000, "most rows in the queue; over it 503", 1)
     request_timeout_ms: int = setting(
