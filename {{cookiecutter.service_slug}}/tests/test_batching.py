@@ -57,10 +57,10 @@ def rows(numbers: Sequence[int]) -> list[tuple[int]]:
     return [(number,) for number in numbers]
 
 
-def values(batcher: Batcher, numbers: Sequence[int]) -> Any:
+def values(batcher: Batcher, numbers: Sequence[int], timeout: float = 10) -> Any:
     """Submit one request; return the values of its answers, or its error's message."""
     try:
-        return [answer["value"] for answer in batcher.submit(rows(numbers), 10).answers]
+        return [answer["value"] for answer in batcher.submit(rows(numbers), timeout).answers]
     except Exception as error:
         return str(error)
 
@@ -229,6 +229,25 @@ def test_what_has_expired_is_a_504_and_never_reaches_the_model(make: Make) -> No
     running.join()
     assert batcher.submit(rows([3]), 10)
     assert predict.calls == [[1], [3]]
+    assert batcher.queued_rows == 0
+
+
+def test_a_model_that_fails_slowly_at_everything_is_not_asked_for_every_verdict(
+    make: Make,
+) -> None:
+    calls = 0
+
+    def predict(asked: Sequence[Any]) -> list[Answer]:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.05)
+        raise RuntimeError("always")
+
+    batcher = make(predict, max_batch_size=64)
+    jobs = [gevent.spawn(values, batcher, [number], 0.2) for number in range(33)]
+    gevent.joinall(jobs)
+    gevent.sleep(0.2)
+    assert calls < 10  # of 1 + 63 to find out about each
     assert batcher.queued_rows == 0
 
 
