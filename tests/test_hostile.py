@@ -20,8 +20,8 @@ KEEPALIVE = 2
 BODY_TIMEOUT = 1.0
 SEND_TIMEOUT = 2.0
 NOISE = 1.5  # seconds that a busy machine may be late by
-# Seconds that nobody else's request may take, whatever the attack. They take 10 to 50 ms, and seconds
-# where a defence is missing; a busy neighbour of the machine may add some.
+# Seconds that nobody else's request may take, whatever the attack. They take 10 to 50 ms, or whole
+# seconds where a defence is missing; a busy neighbour of the machine may add some.
 CALM = 0.25
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
