@@ -199,7 +199,7 @@ def test_refusals_are_quick_and_say_when_to_try_again(busy: Service) -> None:
 
 def test_expired_requests_cost_no_call(busy: Service) -> None:
     body = json.dumps(marked(busy, 1001)).encode()
-    with occupied(busy, rows=12):
+    with occupied(busy, rows=8):
         started = time.monotonic()
         status, answer = ask(busy.port, body, **{"X-Request-Timeout-Ms": "100"})
         took = time.monotonic() - started
@@ -211,7 +211,7 @@ def test_expired_requests_cost_no_call(busy: Service) -> None:
 
 def test_clients_that_have_hung_up_cost_no_call(busy: Service) -> None:
     content = request(marked(busy, 1002))
-    with occupied(busy, rows=12):
+    with occupied(busy, rows=8):
         for connection in [busy.connect() for _ in range(8)]:
             connection.sendall(content)
             time.sleep(0.01)
