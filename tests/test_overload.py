@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +289,28 @@ def test_poison_harms_only_the_requests_that_carry_it(baked: Path, tmp_path: Pat
     assert counted.keys() == {200, 400, 500}
     # They did share calls with others.
     assert any(min(call) < 0 < max(call) for call in calls(folder))
+
+
+def test_successor_serves_before_its_worker_ends(baked: Path) -> None:
+    with serve(baked, MAX_REQUESTS=20, KEEPALIVE=2) as service:
+        (first,) = service.wait_workers(1)
+        time.sleep(2.5)  # a younger one has no successor beside it
+        with closing(service.connect()) as idle:
+            # Keeps its worker from ending, for KEEPALIVE.
+            idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert idle.recv(4096)
+            took = []
+            for _ in range(30):
+                started = time.monotonic()
+                assert service.post(service.body).status_code == 200
+                took.append(time.monotonic() - started)
+                time.sleep(0.1)
+            print(f"longest {max(took):.2f} s")
+            assert max(took) < 0.5
+        deadline = time.monotonic() + 10
+        while service.workers in ([], [first]) or len(service.workers) > 1:
+            assert time.monotonic() < deadline, service.logged
+            time.sleep(0.1)
 
 
 def test_recycling_workers_loses_nothing(baked: Path) -> None:

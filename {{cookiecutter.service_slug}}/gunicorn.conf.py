@@ -92,3 +92,9 @@ def post_worker_init(worker: Any) -> None:
         gevent.spawn_later(settings.drain_seconds, worker.handle_exit, signum, frame)
 
     signal.signal(signal.SIGTERM, drain)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    # A retiring worker had its successor made beside it, see service/worker.py.
+    if server.num_workers > settings.workers:
+        server.num_workers -= 1

@@ -45,7 +45,7 @@ class Settings:
     max_connections: int = setting(10_000, "most open connections of a worker", 1)
     max_requests: int = setting(
         0,
-        "requests after which a worker is replaced, which leaves one fewer for a second; 0: never",
+        "requests after which a worker makes room for a new one, which serves before; 0: never",
         0,
     )
     graceful_timeout: int = setting(20, "seconds that requests in flight have after SIGTERM", 1)

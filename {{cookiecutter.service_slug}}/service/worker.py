@@ -9,7 +9,9 @@ left untouched in the socket, for gunicorn to read, answer or refuse, and the co
 from __future__ import annotations
 
 import io
+import os
 import re
+import signal
 import socket
 import sys
 import time
@@ -67,6 +69,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     alive: bool
 
+    def init_process(self) -> None:
+        self._since = time.monotonic()
+        super().init_process()
+
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection: plain requests here, and from the first other one on in gunicorn."""
         if self.cfg.is_ssl or not self._serve_plain(client, addr):
@@ -74,7 +80,20 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, *args: Any) -> None:
         take_turns()
+        self._retire_if_due(self.nr + 1)
         super().handle_request(*args)
+
+    def _retire_if_due(self, requests: int) -> None:
+        """After `max_requests`, end; but have a successor made at once."""
+        if requests < self.max_requests or not self.alive:
+            return
+        self.log.info("Retiring after %d requests", requests)
+        self.alive = False
+        # The arbiter would fork only when this process has ended, which waits for connections that
+        # their clients keep; child_exit in gunicorn.conf.py takes the number back. Workers that
+        # come faster than they can go must not add up, though.
+        if time.monotonic() - self._since > self.cfg.keepalive:
+            os.kill(self.ppid, signal.SIGTTIN)
 
     def _serve_plain(self, client: Any, addr: Any) -> bool:
         """Answer plain requests; return whether the connection has ended with them."""
@@ -97,9 +116,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Run the application and send what it says; return whether the connection stays open."""
         take_turns()
         self.nr += 1
-        if self.nr >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
-            self.alive = False
+        self._retire_if_due(self.nr)
         head: Any = None
 
         def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
