@@ -16,12 +16,13 @@ import sys
 import time
 from pathlib import Path
 
+from loadtests.agent import Counts, agent, counts
 from loadtests.environments import ROWS, Failure, Installed, install
 from loadtests.measure import load, measure
 from loadtests.report import write
 from loadtests.results import Cell, Record
 from loadtests.running import running
-from loadtests.servers import SERVERS, Rows
+from loadtests.servers import COMPARED, SERVERS, Rows
 
 CHECKED_ROWS = 20
 # Requests differ, so that a server gains nothing by remembering answers.
@@ -53,15 +54,16 @@ def main() -> int:
 
     records: list[Record] = []
     begin, visits = time.monotonic(), len(ready) * arguments.rounds
-    for turn in range(visits):
-        model, installed = ready[turn % len(ready)]
-        try:
-            records += _visit(model, installed, cells, arguments.seconds, turn // len(ready))
-        except Failure as failure:
-            failures[f"{installed.server.name} {model}"] = str(failure)
-            print(failure, flush=True)
-        left = (time.monotonic() - begin) / (turn + 1) * (visits - turn - 1)
-        print(f"    {turn + 1} of {visits} done, about {left / 60:.0f} min left", flush=True)
+    with agent():
+        for turn in range(visits):
+            model, installed = ready[turn % len(ready)]
+            try:
+                records += _visit(model, installed, cells, arguments.seconds, turn // len(ready))
+            except Failure as failure:
+                failures[f"{installed.server.name} {model}"] = str(failure)
+                print(failure, flush=True)
+            left = (time.monotonic() - begin) / (turn + 1) * (visits - turn - 1)
+            print(f"    {turn + 1} of {visits} done, about {left / 60:.0f} min left", flush=True)
 
     versions = {installed.server.name: installed.versions() for _, installed in ready}
     print(*write(arguments.out, records, versions, failures), sep="\n")
@@ -75,6 +77,7 @@ def _visit(
     """Start the server, check its answers, measure every cell, stop it."""
     records = []
     rows: Rows = json.loads(ROWS.read_text())
+    before = counts()
     with running(installed, rows) as server:
         server.check(rows[:CHECKED_ROWS], installed.scores[:CHECKED_ROWS])
         for count, connections in cells:
@@ -85,7 +88,22 @@ def _visit(
             record = Record(Cell(model, count, connections), installed.server.name, turn, sample)
             records.append(record)
             print(record, flush=True)
+    _check_telemetry(installed, before, sum(record.sample.requests for record in records))
     return records
+
+
+def _check_telemetry(installed: Installed, before: Counts, requests: int) -> None:
+    """Telemetry that is dropped would cost little: all of it must have reached the agent."""
+    time.sleep(1)
+    after, environ = counts(), installed.server.environ
+    for name, expected, arrived in (
+        ("DD_DOGSTATSD_URL", "requests counted", after.requests - before.requests),
+        ("DD_TRACE_AGENT_URL", "traces", after.traces - before.traces),
+    ):
+        if environ.get(name) and arrived < requests:
+            raise Failure(
+                f"{installed.server.title}: {arrived} {expected} reached the agent of {requests}"
+            )
 
 
 def _bodies(installed: Installed, rows: Rows, count: int) -> str:
@@ -100,7 +118,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="a first impression")
     parser.add_argument("--models", nargs="+", choices=("lr", "rf"), default=["lr", "rf"])
-    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
+    parser.add_argument(
+        "--servers",
+        nargs="+",
+        choices=SERVERS,
+        default=[server.name for server in COMPARED],
+    )
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64, 256])
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 100], help="rows a request")
     parser.add_argument("--rounds", type=int, default=3)

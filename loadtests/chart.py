@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loadtests.results import TARGET_CONNECTIONS, Summary
-from loadtests.servers import CEILING, OURS, SERVERS
+from loadtests.servers import CEILING, OBSERVED, OURS, SERVERS, TEMPLATE
 
-COLOURS = {OURS.name: "#6d3fc0", CEILING.name: "#c9c9c9"}
+COLOURS = {OURS.name: "#6d3fc0", OBSERVED.name: "#9b7bd6", CEILING.name: "#c9c9c9"}
 RIVAL_COLOUR = "#8fb3d9"
 
 
@@ -28,7 +28,7 @@ def draw(file: Path, model: str, servers: Mapping[str, Summary]) -> None:
     speed.set_title("requests per second (more is better)", fontsize=10, color="#555555")
     speed.set_yticks(range(len(names)), [SERVERS[name].title for name in names])
     for label, name in zip(speed.get_yticklabels(), names, strict=True):
-        label.set_fontweight("bold" if name == OURS.name else "normal")
+        label.set_fontweight("bold" if name in TEMPLATE else "normal")
 
     costs = [servers[name].cpu_ms_per_request for name in names]
     _bars(cost, names, costs, [f"{milliseconds:.2f}" for milliseconds in costs])

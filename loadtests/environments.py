@@ -10,7 +10,8 @@ import subprocess
 import sys
 import venv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from loadtests import servers
@@ -74,8 +75,8 @@ def install(server: Server, model: str) -> Installed:
     if not ROWS.exists():
         MODELS.mkdir(parents=True, exist_ok=True)
         _run([str(plain / "bin" / "python"), "train.py", str(MODELS)], cwd=HERE / "models")
-    if server is servers.OURS:
-        return _install_ours(model)
+    if server.name in servers.TEMPLATE:
+        return replace(_install_ours(model), server=server)
     folder = RIVALS / server.name
     file = MODELS / f"{model}.joblib"
     installed = Installed(
@@ -91,6 +92,7 @@ def install(server: Server, model: str) -> Installed:
     return installed
 
 
+@cache
 def _install_ours(model: str) -> Installed:
     """Generate the service from the template as a user would, and train it."""
     folder = BUILD / f"ours-{model}"

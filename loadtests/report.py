@@ -23,9 +23,10 @@ MODEL_TITLES = {
 }
 
 INTRODUCTION = """\
-Every server alone on one core, wrk on another; one worker each, telemetry and access logs off,
-answers checked first. Figures are medians over the rounds. The machine matters: only ratios within
-one run mean anything."""
+Every server alone on one core, wrk on another; one worker each, answers checked first. Telemetry
+and access logs are off, except where a title says so: then metrics and every request's trace are
+sent to an agent beside wrk, counted there, and a request in a hundred has a log line. Figures are
+medians over the rounds. The machine matters: only ratios within one run mean anything."""
 
 
 def write(

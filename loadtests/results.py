@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from statistics import median
 
 from loadtests.measure import Sample
-from loadtests.servers import CEILING, OURS, SERVERS
+from loadtests.servers import CEILING, OBSERVED, OURS, SERVERS, TEMPLATE
 
 # What the template promises: ours at 64 connections, as multiples of the best rival's requests/s.
 TARGET_CONNECTIONS = 64
 TIMES_BEST_RIVAL = {"lr": 3.0, "rf": 2.5}
+# With metrics, traces and logs on: of the best rival without any, and of itself without.
+TIMES_OBSERVED = 2.2
+SHARE_OBSERVED = 0.75
 SHARE_OF_CEILING = {"lr": 0.42}
 
 
@@ -89,13 +92,17 @@ def _summary(samples: Sequence[Sample]) -> Summary:
 
 def judge(cell: Cell, servers: Mapping[str, Summary]) -> list[str]:
     """Which rival was fastest and, where a target is set, whether it was met."""
-    rivals = {name: servers[name] for name in servers if name not in (CEILING.name, OURS.name)}
+    costs = _telemetry(cell, servers)
+    rivals = {name: servers[name] for name in servers if name not in {CEILING.name, *TEMPLATE}}
     if not rivals:
-        return []
+        return costs
     best = max(rivals, key=lambda name: rivals[name].requests_per_second)
     place = f"{cell.model}, {cell.size}, {cell.connections} connections"
     rate = rivals[best].requests_per_second
-    verdicts = [f"{place}: the fastest rival is {SERVERS[best].title} ({rate:,.0f} requests/s)"]
+    verdicts = [
+        *costs,
+        f"{place}: the fastest rival is {SERVERS[best].title} ({rate:,.0f} requests/s)",
+    ]
     ours = servers.get(OURS.name)
     if ours is None or (cell.rows, cell.connections) != (1, TARGET_CONNECTIONS):
         return verdicts
@@ -104,6 +111,12 @@ def judge(cell: Cell, servers: Mapping[str, Summary]) -> list[str]:
     verdicts.append(
         f"{cell.model} {_met(times >= wanted)}: {times:.2f} times the fastest rival (>= {wanted})"
     )
+    if observed := servers.get(OBSERVED.name):
+        times = observed.requests_per_second / rate
+        verdicts.append(
+            f"{cell.model} {_met(times >= TIMES_OBSERVED)}: with telemetry on {times:.2f} times "
+            f"the fastest rival without any (>= {TIMES_OBSERVED})"
+        )
     if cell.model in SHARE_OF_CEILING and CEILING.name in servers:
         share = ours.requests_per_second / servers[CEILING.name].requests_per_second
         wanted = SHARE_OF_CEILING[cell.model]
@@ -116,6 +129,24 @@ def judge(cell: Cell, servers: Mapping[str, Summary]) -> list[str]:
         f"{cell.model} {_met(ours.p99_ms <= theirs)}: p99 {ours.p99_ms:.0f} ms, "
         f"the rivals' best {theirs:.0f} ms ({SERVERS[quickest].title})"
     )
+    return verdicts
+
+
+def _telemetry(cell: Cell, servers: Mapping[str, Summary]) -> list[str]:
+    """What telemetry costs, part by part as far as they were measured."""
+    ours = servers.get(OURS.name)
+    if ours is None or (cell.rows, cell.connections) != (1, TARGET_CONNECTIONS):
+        return []
+    verdicts = []
+    for name in sorted(servers.keys() & TEMPLATE - {OURS.name}):
+        share = servers[name].requests_per_second / ours.requests_per_second
+        more = servers[name].cpu_ms_per_request - ours.cpu_ms_per_request
+        target = f" (>= {SHARE_OBSERVED:.0%})" if name == OBSERVED.name else ""
+        word = f" {_met(share >= SHARE_OBSERVED)}" if name == OBSERVED.name else ""
+        verdicts.append(
+            f"{cell.model}{word}: {SERVERS[name].title}: {share:.0%} of the requests/s without"
+            f"{target}, {more:+.3f} CPU ms a request"
+        )
     return verdicts
 
 

@@ -1,15 +1,18 @@
 """The servers compared: how each is started, asked and understood.
 
 One worker each. A server that can batch does: up to 64 requests and the wait that served most here,
-or as its own adaptive default has it. Telemetry and access logs are off everywhere. Advice followed
-is cited beside the option it led to, here and in rivals/; where it left a choice, the faster one.
+or as its own adaptive default has it. Telemetry and access logs are off, except where a title says
+so. Advice followed is cited beside the option it led to, here and in rivals/; where it left a
+choice, the faster one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from loadtests import agent
 
 # Numbers, but for the nonsense that a server has to refuse.
 Rows = Sequence[Sequence[Any]]
@@ -68,7 +71,31 @@ OURS = Server(
     packages=("gunicorn", "gevent", "flask", "msgspec", "scikit-learn"),
     # Everything else is what the template ships in gunicorn.conf.py.
     command=("gunicorn",),
-    environ={"WEB_CONCURRENCY": "1", "BIND_HOST": "127.0.0.1", "PORT": "{port}"},
+    environ={
+        "WEB_CONCURRENCY": "1",
+        "BIND_HOST": "127.0.0.1",
+        "PORT": "{port}",
+        # Off, even where there is an agent.
+        "DD_TRACE_ENABLED": "false",
+        "DD_DOGSTATSD_URL": "",
+        "DD_AGENT_HOST": "",
+    },
+)
+
+_METRICS = {"DD_DOGSTATSD_URL": f"unix://{agent.METRICS}"}
+_TRACES = {"DD_TRACE_ENABLED": "true", "DD_TRACE_AGENT_URL": f"unix://{agent.TRACES}"}
+
+
+def _observed(name: str, title: str, environ: Mapping[str, str]) -> Server:
+    return replace(OURS, name=name, title=title, environ={**OURS.environ, **environ})
+
+
+OBSERVED = _observed("observed", "this template, telemetry on", {**_METRICS, **_TRACES})
+# What each part costs.
+PARTS = (
+    _observed("metrics", "this template, metrics only", _METRICS),
+    _observed("traces", "this template, traces only", _TRACES),
+    _observed("logs", "this template, a log line a request", {"LOG_SAMPLE": "1"}),
 )
 
 RIVALS = (
@@ -148,4 +175,7 @@ RIVALS = (
     ),
 )
 
-SERVERS = {server.name: server for server in (CEILING, OURS, *RIVALS)}
+COMPARED = (CEILING, OURS, OBSERVED, *RIVALS)
+SERVERS = {server.name: server for server in (*COMPARED, *PARTS)}
+# The names under which the template runs.
+TEMPLATE = {server.name for server in (OURS, OBSERVED, *PARTS)}

@@ -5,7 +5,15 @@ import gc
 # All that is loaded now is loaded for good: looking for garbage in between only takes time.
 gc.disable()
 
-# Before anything else, so that no lock, socket or logger is made unpatched before the fork.
+from service import tracing, unified  # noqa: E402
+
+# Datadog's variables first, then ddtrace, then gevent's patches, then all else: ddtrace reads the
+# environment when it is loaded, and loaded after the patches it would undo some of them unnoticed.
+unified.complete()
+if tracing.wanted():
+    tracing.load()
+
+# So early that no lock, socket or logger is made unpatched before the fork.
 from gevent import monkey  # noqa: E402
 
 monkey.patch_all()
@@ -32,6 +40,7 @@ except Refusal as refusal:
 wsgi_app = "service.app:main()"
 bind = f"{settings.bind_host}:{settings.port}"
 worker_class = "service.worker.Worker"
+logger_class = "service.logs.Logger"
 workers = settings.workers
 keepalive = settings.keepalive
 max_requests = settings.max_requests
@@ -75,16 +84,24 @@ def when_ready(server: Any) -> None:
     gc.enable()
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    # Metrics tell workers apart by it: few numbers, used again, not process ids without end.
+    taken = {other.slot for other in server.WORKERS.values()}
+    worker.slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+
 def post_worker_init(worker: Any) -> None:
-    """Warm up, then let SIGTERM turn readiness off first."""
+    """Warm up, report, then let SIGTERM turn readiness off first."""
     # A model written in Python shares the interpreter with the hub, which asks for it back at each
     # of its system calls. Beside a busy one, p99 of a probe was 17 ms at Python's 5, 9 ms so.
     sys.setswitchinterval(0.001)
-    engine = worker.wsgi.extensions["engine"]
+    engine, telemetry = (worker.wsgi.extensions[name] for name in ("engine", "telemetry"))
     try:
-        engine.start()
+        engine.start(telemetry)
     except Refusal as refusal:
         refuse(refusal)
+    first = worker.age == 1
+    telemetry.start(engine.batcher, lambda: worker.connections, worker.slot, announce=first)
 
     def drain(signum: int, frame: FrameType | None) -> None:
         engine.ready = False
@@ -92,6 +109,11 @@ def post_worker_init(worker: Any) -> None:
         gevent.spawn_later(settings.drain_seconds, worker.handle_exit, signum, frame)
 
     signal.signal(signal.SIGTERM, drain)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    if worker.wsgi:
+        worker.wsgi.extensions["telemetry"].stop()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -66,9 +66,9 @@ def _terms(rows: int, seconds: float) -> tuple[float, ...]:
     return 1.0, rows, seconds, rows * rows, rows * seconds
 
 
-def overloaded(wait: float) -> RequestError:
+def overloaded(wait: float, reason: str = "wait") -> RequestError:
     """Return the refusal of a request that would have to wait too long."""
     retry = max(1, math.ceil(wait))
     return RequestError(
-        503, f"overloaded: try again in {retry} s", headers={"Retry-After": str(retry)}
+        503, f"overloaded: try again in {retry} s", reason, headers={"Retry-After": str(retry)}
     )

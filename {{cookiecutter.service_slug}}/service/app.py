@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.exceptions import HTTPException
 
@@ -16,8 +15,7 @@ from service.errors import Refusal, refuse
 from service.openapi import openapi
 from service.predict import Predict, error_content, request_id
 from service.settings import Settings
-
-log = logging.getLogger("service")
+from service.telemetry import HEALTH, Telemetry
 
 
 def main() -> Flask:
@@ -37,12 +35,16 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     """
     engine = Engine(settings, predict)
     app = Flask("service", static_folder=None)
+    telemetry = Telemetry(engine.manifest, settings)
     app.extensions["engine"] = engine
+    app.extensions["telemetry"] = telemetry
     app.json.sort_keys = False  # type: ignore[attr-defined]
     _add_health(app, engine)
     _add_pages(app, engine)
-    _add_errors(app, engine)
-    app.wsgi_app = Predict(app.wsgi_app, engine, settings)  # type: ignore[method-assign]
+    _add_errors(app)
+    _add_headers(app, engine)
+    _add_telemetry(app, telemetry)
+    app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
     # Without a view: for OPTIONS, and for the 405 that other methods get.
     app.add_url_rule("/predict", "predict", methods=["POST"])
     return app
@@ -86,7 +88,7 @@ def _add_pages(app: Flask, engine: Engine) -> None:
     app.add_url_rule("/docs", view_func=app.view_functions["swagger_ui.show"])
 
 
-def _add_errors(app: Flask, engine: Engine) -> None:
+def _add_errors(app: Flask) -> None:
     def answer(status: int, message: str, headers: dict[str, str]) -> Response:
         content = error_content(request.environ, message)
         return Response(content, status, headers, mimetype="application/json")
@@ -101,11 +103,29 @@ def _add_errors(app: Flask, engine: Engine) -> None:
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        log.error("request %s failed", request_id(request.environ), exc_info=error)
+        g.error = error
         return answer(500, "internal error", {})
 
+
+def _add_headers(app: Flask, engine: Engine) -> None:
     @app.after_request
     def name_itself(response: Response) -> Response:
         response.headers["X-Request-Id"] = request_id(request.environ)
         response.headers["X-Model-Version"] = engine.manifest.version
+        return response
+
+
+def _add_telemetry(app: Flask, telemetry: Telemetry) -> None:
+    @app.before_request
+    def begin() -> None:
+        if request.path not in HEALTH:
+            # The rule, because a path may be anything.
+            route = request.url_rule.rule if request.url_rule else "other"
+            g.seen = telemetry.begin(request.environ, route)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        if "seen" in g:
+            g.seen.error = g.get("error")
+            telemetry.end(g.seen, response.status_code, request_id(request.environ))
         return response

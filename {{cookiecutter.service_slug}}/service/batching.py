@@ -7,10 +7,10 @@ refused at once; what nobody waits for any more is dropped before it costs a cal
 
 from __future__ import annotations
 
-import contextvars
 import select
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -36,10 +36,10 @@ class Job:
     """One request's rows on their way through the model, with the clock at each stage (seconds)."""
 
     rows: list[Row]
-    context: contextvars.Context
     submitted: float
     deadline: float
     connection: int | None  # file descriptor
+    span: Any = None  # the request's, if it is traced
     started: float = 0.0
     finished: float = 0.0
     answers: list[Answer] = field(default_factory=list)
@@ -47,6 +47,20 @@ class Job:
     done: Event = field(default_factory=Event)
     # How many rows it has in the current round of the queue.
     turn: int = 0
+    # Of the last call that had rows of it: how many rows in all, and what a trace calls it.
+    call_rows: int = 0
+    call: Any = None
+
+
+class Observer:
+    """Is told of every call of the model; this one makes nothing of it."""
+
+    def call(self, jobs: Sequence[Job], rows: int) -> AbstractContextManager[Any]:
+        """Return the context in which the model is called, in its thread."""
+        return nullcontext()
+
+    def called(self, rows: Sequence[Row], answers: Sequence[Answer], seconds: float) -> None:
+        """Take note of a call that gave answers; not in the model's thread."""
 
 
 class Batcher:
@@ -63,6 +77,7 @@ class Batcher:
         max_batch_size: int,
         max_queue: float,
         max_queued_rows: int,
+        observer: Observer | None = None,
     ) -> None:
         self.cost = CallCost()
         self.queued_rows = 0
@@ -75,6 +90,8 @@ class Batcher:
         self._turns = 0
         self._arrived = Event()
         self._thread = ThreadPool(1)
+        self._observer = observer or Observer()
+        self._calls: list[tuple[list[Row], list[Answer], float]] = []
         self._loop = gevent.spawn(self._run)
 
     def warm_up(self, rows: list[Row]) -> list[Answer]:
@@ -103,7 +120,9 @@ class Batcher:
         if wait > min(self._max_queue, timeout):
             raise overloaded(wait)
 
-    def submit(self, rows: list[Row], timeout: float, connection: int | None = None) -> Job:
+    def submit(
+        self, rows: list[Row], timeout: float, connection: int | None = None, span: Any = None
+    ) -> Job:
         """Return the finished job for `rows`; raises what `predict` raised for them.
 
         Raises RequestError: 503 if the wait would be too long, 504 if it was (`timeout` seconds).
@@ -111,13 +130,13 @@ class Batcher:
         self.refuse_if_overloaded(timeout)
         # An empty queue takes any request, or the largest would never pass.
         if self._queue and self.queued_rows + len(rows) > self._max_queued_rows:
-            raise overloaded(self.expected_wait())
+            raise overloaded(self.expected_wait(), "rows")
         now = perf_counter()
-        job = Job(rows, contextvars.copy_context(), now, now + timeout, connection)
+        job = Job(rows, now, now + timeout, connection, span)
         self._enqueue(job)
         self._arrived.set()
         if not job.done.wait(timeout):
-            job.error = RequestError(504, f"no answer within {timeout * 1e3:.0f} ms")
+            job.error = RequestError(504, f"no answer within {timeout * 1e3:.0f} ms", "deadline")
         if job.error:
             raise job.error
         return job
@@ -170,7 +189,7 @@ class Batcher:
                 rows += job.turn
         for job in _hung_up(batch):
             batch.remove(job)
-            job.error = RequestError(499, "the client has gone")
+            job.error = RequestError(499, "the client has gone", "hung_up")
             job.done.set()
         return batch
 
@@ -179,9 +198,8 @@ class Batcher:
         rows = [row for job in batch for row in job.rows[len(job.answers) :][: job.turn]]
         started = perf_counter()
         try:
-            # Whatever the caller keeps in context variables (a trace, say), the model sees too; of
-            # a batch, the first caller's.
-            answers = batch[0].context.run(self._predict, rows)
+            with self._observer.call(batch, len(rows)):
+                answers = self._predict(rows)
         except BaseException as error:  # even SystemExit must not end the thread that all share
             if len(batch) == 1:
                 batch[0].error = error
@@ -194,10 +212,12 @@ class Batcher:
             return
         finished = perf_counter()
         self.cost.learn(len(rows), finished - started)
+        self._calls.append((rows, answers, finished - started))
         position = 0
         for job in batch:
             job.started = job.started or started
             job.finished = finished
+            job.call_rows = len(rows)
             job.answers += answers[position : position + job.turn]
             position += job.turn
 
@@ -208,6 +228,9 @@ class Batcher:
                 job.done.set()
             else:
                 self._enqueue(job)
+        calls, self._calls = self._calls, []
+        for call in calls:
+            self._observer.called(*call)
 
 
 def _hung_up(jobs: list[Job]) -> list[Job]:

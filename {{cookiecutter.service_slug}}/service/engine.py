@@ -12,7 +12,7 @@ import pandas as pd
 
 from service import artifact
 from service.artifact import Manifest, Output
-from service.batching import Answer, Batcher
+from service.batching import Answer, Batcher, Observer
 from service.errors import Refusal
 from service.schema import Row, Schema
 from service.settings import Settings
@@ -40,7 +40,7 @@ class Engine:
         self.predict = Predictor(predict, model, self.schema, self.manifest.outputs.fields)
         self.ready = False
 
-    def start(self) -> None:
+    def start(self, observer: Observer | None = None) -> None:
         """Warm the model up on the golden instances, in the thread that will serve, then be ready.
 
         Must run in the worker, after the fork: threads that a first predict starts (OpenMP's) do
@@ -52,6 +52,7 @@ class Engine:
             settings.max_batch_size,
             settings.max_queue_ms / 1e3,
             settings.max_queued_rows,
+            observer,
         )
         golden = self.manifest.golden
         rows = [tuple(i.get(c.name) for c in self.schema.inputs) for i in golden.instances]

@@ -27,10 +27,14 @@ class Detail:
 
 @dataclass(eq=False)
 class RequestError(Exception):
-    """A request that ends in an error answer: HTTP status, one line, and where the fault lies."""
+    """A request that ends in an error answer: HTTP status, one line, and where the fault lies.
+
+    `reason` is a word for statistics, where several things lead to the same status.
+    """
 
     status: int
     message: str
+    reason: str = ""
     details: list[Detail] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
 

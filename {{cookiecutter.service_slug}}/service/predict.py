@@ -6,7 +6,6 @@ routing, signals, response objects) costs more than all that is done here.
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 from collections.abc import Callable, Iterable
@@ -21,8 +20,7 @@ from werkzeug.http import parse_options_header
 from service.engine import Engine
 from service.errors import Detail, RequestError
 from service.settings import Settings
-
-log = logging.getLogger("service")
+from service.telemetry import Seen, Telemetry
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -45,29 +43,30 @@ _encode = msgspec.json.Encoder().encode
 class Predict:
     """Answers POST /predict, and leaves all else to the application behind it."""
 
-    def __init__(self, app: Wsgi, engine: Engine, settings: Settings) -> None:
+    def __init__(self, app: Wsgi, engine: Engine, settings: Settings, telemetry: Telemetry) -> None:
         self._app = app
         self._engine = engine
         self._settings = settings
+        self._telemetry = telemetry
         self._version = engine.manifest.version
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/predict" or environ["REQUEST_METHOD"] != "POST":
             return self._app(environ, start_response)
+        seen = self._telemetry.begin(environ, "/predict")
         status, headers = 200, {}
         try:
-            content, headers["Server-Timing"] = self._answer(environ)
+            content, headers["Server-Timing"] = self._answer(environ, seen)
         except RequestError as error:
-            status, headers = error.status, error.headers
+            status, headers, seen.reason = error.status, error.headers, error.reason
             content = error_content(environ, error.message, error.details)
         except ValueError as error:
-            status = 400
-            log.warning("request %s: the model raised ValueError: %s", request_id(environ), error)
+            status, seen.reason = 400, "ValueError"
             content = error_content(environ, f"the model cannot answer this: {str(error)[:200]}")
-        except Exception:
-            status = 500
-            log.exception("request %s failed", request_id(environ))
+        except Exception as error:
+            status, seen.error = 500, error
             content = error_content(environ, "internal error")
+        self._telemetry.end(seen, status, request_id(environ))
         start_response(
             _STATUS[status],
             [
@@ -80,24 +79,27 @@ class Predict:
         )
         return [content]
 
-    def _answer(self, environ: dict[str, Any]) -> tuple[bytes, str]:
+    def _answer(self, environ: dict[str, Any], seen: Seen) -> tuple[bytes, str]:
         """Return the answer and what each stage of it took; raises what stands in its way."""
         timeout = _timeout(environ, self._settings.request_timeout_ms) / 1e3
         batcher = self._engine.batcher
         # Before the body is read: a refusal has to be cheap when there are many.
         batcher.refuse_if_overloaded(timeout)
-        body = _read_body(environ, self._settings)
+        seen.body = body = _read_body(environ, self._settings)
         received = perf_counter()
         rows = self._engine.schema.decode(body)
         connection = environ.get("gunicorn.socket")
-        job = batcher.submit(rows, timeout, connection and connection.fileno())
+        descriptor = connection and connection.fileno()
+        seen.job = job = batcher.submit(rows, timeout, descriptor, seen.span)
         answered = perf_counter()
         content = _encode({"predictions": job.answers})
+        seen.decode = job.submitted - received
+        seen.encode = perf_counter() - answered
         timing = (
-            f"decode;dur={(job.submitted - received) * 1e3:.3f}, "
+            f"decode;dur={seen.decode * 1e3:.3f}, "
             f"queue;dur={(job.started - job.submitted) * 1e3:.3f}, "
             f"inference;dur={(job.finished - job.started) * 1e3:.3f}, "
-            f"encode;dur={(perf_counter() - answered) * 1e3:.3f}"
+            f"encode;dur={seen.encode * 1e3:.3f}"
         )
         return content, timing
 

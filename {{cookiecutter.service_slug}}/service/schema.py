@@ -166,7 +166,9 @@ def _column(item: Input, values: Iterable[Any]) -> Any:
 
 def _bad_request(detail: Detail) -> RequestError:
     message = f"{detail.path}: {detail.message}" if detail.path else detail.message
-    return RequestError(400, f"invalid request body: {message}", [detail] if detail.path else [])
+    return RequestError(
+        400, f"invalid request body: {message}", details=[detail] if detail.path else []
+    )
 
 
 def _explain(message: str) -> Detail:

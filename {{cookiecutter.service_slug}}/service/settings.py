@@ -15,8 +15,15 @@ from typing import Any
 from service.errors import Refusal
 
 
-def setting(default: Any, about: str, minimum: float = -math.inf, maximum: float = math.inf) -> Any:
-    return field(default=default, metadata={"about": about, "minimum": minimum, "maximum": maximum})
+def setting(
+    default: Any,
+    about: str,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata={"about": about, **limits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +60,15 @@ class Settings:
         0, "seconds to go on serving after SIGTERM, not ready, before the listener closes", 0
     )
 
+    log_format: str = setting(
+        "auto", "json, text, or auto: text on a terminal", choices=("auto", "json", "text")
+    )
+    log_sample: float = setting(
+        0.01, "share of requests with a log line; failed and slow ones have one anyway", 0, 1
+    )
+    log_slow_ms: float = setting(1000.0, "requests that take longer have a log line", 0)
+    log_payloads: int = setting(0, "1: log lines of requests have their bodies", 0, 1)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Return the settings of the environment; an empty variable counts as absent.
@@ -78,6 +94,8 @@ def _parse(name: str, text: str, default: Any, limits: Mapping[str, Any]) -> Any
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise Refusal(f"{name}={text!r}: expected {wanted}") from None
+    if limits["choices"] and value not in limits["choices"]:
+        raise Refusal(f"{name}={text!r}: expected one of {', '.join(limits['choices'])}")
     # The comparison is written so that NaN fails it.
     if kind in (int, float) and not limits["minimum"] <= value <= limits["maximum"]:
         low, high = limits["minimum"], limits["maximum"]

@@ -68,6 +68,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
     """Used by naming it as gunicorn's `worker_class`."""
 
     alive: bool
+    # Its number among those that run, from 0; given before the fork, in gunicorn.conf.py.
+    slot: int
+    connections = 0
 
     def init_process(self) -> None:
         self._since = time.monotonic()
@@ -75,8 +78,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection: plain requests here, and from the first other one on in gunicorn."""
-        if self.cfg.is_ssl or not self._serve_plain(client, addr):
-            super().handle(listener, client, addr)
+        self.connections += 1
+        try:
+            if self.cfg.is_ssl or not self._serve_plain(client, addr):
+                super().handle(listener, client, addr)
+        finally:
+            self.connections -= 1
 
     def handle_request(self, *args: Any) -> None:
         take_turns()

@@ -120,7 +120,9 @@ def test_a_failing_model_is_a_500_without_its_words(
     assert response.status_code == 500
     assert "secret" not in response.text
     assert "secret internals" in caplog.text
-    assert response.headers["X-Request-Id"] in caplog.text
+    line = vars(caplog.records[-1])["fields"]
+    assert line["request_id"] == response.headers["X-Request-Id"]
+    assert (line["route"], line["status"]) == ("/predict", 500)
 
 
 def test_an_overloaded_service_refuses_before_it_reads(
@@ -149,7 +151,7 @@ def test_a_client_may_ask_for_an_earlier_end_but_not_for_a_later_one(
 ) -> None:
     given: list[float] = []
 
-    def submit(rows: Any, timeout: float, connection: Any) -> Any:
+    def submit(rows: Any, timeout: float, *_: Any) -> Any:
         given.append(timeout)
         raise RequestError(504, "no answer")
 

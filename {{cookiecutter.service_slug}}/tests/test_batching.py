@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import contextvars
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import Answer, Batcher
+from service.batching import Answer, Batcher, Job, Observer
 from service.errors import RequestError
 
 Predict = Callable[[Sequence[Any]], list[Answer]]
@@ -27,8 +27,9 @@ def make() -> Iterator[Make]:
         max_batch_size: int = 8,
         max_queue: float = 10.0,
         max_queued_rows: int = 10_000,
+        observer: Observer | None = None,
     ) -> Batcher:
-        made.append(Batcher(predict, max_batch_size, max_queue, max_queued_rows))
+        made.append(Batcher(predict, max_batch_size, max_queue, max_queued_rows, observer))
         return made[-1]
 
     yield batcher
@@ -129,15 +130,42 @@ def test_the_hub_goes_on_while_the_model_computes(make: Make) -> None:
     assert ticks > 15
 
 
-def test_the_model_sees_the_callers_context(make: Make) -> None:
-    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace")
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.inside: list[tuple[int, int]] = []
+        self.seen: list[tuple[int, int]] = []
+        self.active = False
+
+    @contextmanager
+    def call(self, jobs: Sequence[Job], rows: int) -> Iterator[None]:
+        self.inside.append((len(jobs), rows))
+        self.active = True
+        yield
+        self.active = False
+
+    def called(self, rows: Sequence[Any], answers: Sequence[Answer], seconds: float) -> None:
+        self.seen.append((len(rows), len(answers)))
+
+
+def test_an_observer_surrounds_every_call_and_hears_of_its_answers(make: Make) -> None:
+    notes = Notes()
 
     def predict(asked: Sequence[Any]) -> list[Answer]:
-        return [{"trace": trace.get()} for _ in asked]
+        assert notes.active
+        if asked[0][0] < 0:
+            notes.active = False
+            raise ValueError
+        time.sleep(0.01)
+        return [{"value": row[0]} for row in asked]
 
-    batcher = make(predict)
-    trace.set("abc")
-    assert batcher.submit(rows([1]), 10).answers == [{"trace": "abc"}]
+    batcher = make(predict, observer=notes)
+    jobs = [gevent.spawn(batcher.submit, rows([value]), 10) for value in (1, 2, 3)]
+    gevent.joinall(jobs)
+    assert notes.inside == notes.seen == [(3, 3)]
+    assert [job.value and job.value.call_rows for job in jobs] == [3, 3, 3]
+    with pytest.raises(ValueError):
+        batcher.submit(rows([-1]), 10)
+    assert (len(notes.inside), len(notes.seen)) == (2, 1)
 
 
 def test_a_model_that_ends_the_process_fails_its_own_request_only(make: Make) -> None:

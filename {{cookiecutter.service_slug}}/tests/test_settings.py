@@ -26,6 +26,8 @@ def test_reads_the_environment_and_keeps_defaults_for_the_rest() -> None:
         ("MAX_BATCH_SIZE", "0"),
         ("BODY_TIMEOUT", "nan"),
         ("BODY_TIMEOUT", "0"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_SAMPLE", "1.1"),
     ],
 )
 def test_refuses_what_does_not_parse_naming_variable_and_value(name: str, text: str) -> None:

@@ -1,0 +1,98 @@
+"""Whether inputs and answers still look as they did in training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from operator import itemgetter
+
+import numpy as np
+
+from service.artifact import Manifest
+from service.batching import Answer
+from service.metrics import Metrics, tag
+from service.schema import Row
+
+# Tags that come from a model are bounded; what is beyond shares the tag `other`.
+MOST_CLASSES = 20
+MOST_INPUTS = 50
+
+
+class Drift:
+    """Counts what the model is asked and answers, against the manifest's ranges and categories."""
+
+    def __init__(self, manifest: Manifest, metrics: Metrics) -> None:
+        self._metrics = metrics
+        numeric = [
+            (position, item)
+            for position, item in enumerate(manifest.inputs)
+            if item.type in ("float", "int")
+        ]
+        self._numeric = [position for position, _ in numeric]
+        self._low = np.array([_or(item.minimum, -np.inf) for _, item in numeric])
+        self._high = np.array([_or(item.maximum, np.inf) for _, item in numeric])
+        self._categories = [
+            (position, set(item.categories))
+            for position, item in enumerate(manifest.inputs)
+            if item.categories is not None
+        ]
+        self._others = [
+            position
+            for position, item in enumerate(manifest.inputs)
+            if item.type in ("bool", "string")
+        ]
+        self._all_numeric = not self._others
+        self._inputs = [
+            tag("input", item.name if position < MOST_INPUTS else "other")
+            for position, item in enumerate(manifest.inputs)
+        ]
+        outputs = manifest.outputs
+        self._classes = {
+            value: tag("class", value if number < MOST_CLASSES else "other")
+            for number, value in enumerate(outputs.classes)
+        }
+        self._label = outputs.fields[0].name if outputs.kind == "classification" else None
+        self._values = [
+            (field.name, tag("field", field.name))
+            for field in outputs.fields
+            if field.type == "float"
+        ]
+
+    def call(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+        """Take note of a call of the model."""
+        metrics = self._metrics
+        metrics.count("model.rows", len(rows))
+        if self._label is not None:
+            for value, count in Counter(map(itemgetter(self._label), answers)).items():
+                metrics.count("model.predictions", count, self._classes.get(value, "class:other"))
+        for name, field in self._values:
+            for answer in answers:
+                metrics.observe("model.value", answer[name], field)
+        if self._numeric:
+            self._compare_numbers(rows)
+        for position, known in self._categories:
+            outside = sum(row[position] not in known and row[position] is not None for row in rows)
+            self._count("model.out_of_range", position, outside)
+        for position in self._others:
+            self._count("model.nulls", position, sum(row[position] is None for row in rows))
+
+    def _compare_numbers(self, rows: Sequence[Row]) -> None:
+        numbers = rows if self._all_numeric else [[r[i] for i in self._numeric] for r in rows]
+        values = np.array(numbers, dtype=np.float64)  # None becomes NaN, which is in no comparison
+        outside = (values < self._low) | (values > self._high)
+        if outside.any():
+            for column in np.flatnonzero(outside.any(axis=0)):
+                count = int(outside[:, column].sum())
+                self._count("model.out_of_range", self._numeric[column], count)
+        missing = np.isnan(values)
+        if missing.any():
+            for column in np.flatnonzero(missing.any(axis=0)):
+                self._count("model.nulls", self._numeric[column], int(missing[:, column].sum()))
+
+    def _count(self, name: str, position: int, count: int) -> None:
+        if count:
+            self._metrics.count(name, count, self._inputs[position])
+
+
+def _or(limit: float | None, default: float) -> float:
+    return default if limit is None else limit

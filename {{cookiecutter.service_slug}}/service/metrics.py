@@ -1,0 +1,206 @@
+"""What is counted and measured, and how it gets to Datadog.
+
+Every metric there is stands in METRICS; README, dashboard and tests are checked against it. Values
+are gathered in plain lists and handed to Datadog's client ten times a second, many in one line
+(`name:1:2:3|d`, as DogStatsD takes them): a call of the client for each costs five times as much.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gevent
+
+PERIOD = 0.1  # seconds between two deliveries
+SOCKET = "/var/run/datadog/dsd.socket"
+# As many as surely fit in a datagram with their name and tags.
+VALUES_PER_LINE = 60
+# Between two deliveries; what is more (over 100,000 rows a second) stands in the counts only.
+MOST_VALUES = 10_000
+# The client takes what has been handed over for sent; this many datagrams wait for an agent.
+QUEUE = 200
+STOP_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    kind: Literal["count", "distribution", "gauge"]
+    unit: str
+    tags: tuple[str, ...]
+    about: str
+
+
+METRICS = (
+    Metric(
+        "inference.requests",
+        "count",
+        "request",
+        ("route", "status", "outcome"),
+        "requests answered; outcome: ok, client_error, shed, expired, cancelled, error",
+    ),
+    Metric(
+        "inference.latency",
+        "distribution",
+        "second",
+        ("route", "outcome"),
+        "from the request's head to the answer, without sending it",
+    ),
+    Metric("inference.decode", "distribution", "second", (), "JSON to typed rows"),
+    Metric("inference.queue_wait", "distribution", "second", (), "waiting for the model"),
+    Metric("inference.predict_time", "distribution", "second", (), "one call of the model"),
+    Metric("inference.batch_size", "distribution", "row", (), "rows in one call of the model"),
+    Metric("inference.encode", "distribution", "second", (), "answers to JSON"),
+    Metric(
+        "inference.shed",
+        "count",
+        "request",
+        ("reason",),
+        "refused with 503: too long a wait, or too many rows queued",
+    ),
+    Metric(
+        "inference.expired",
+        "count",
+        "request",
+        ("reason",),
+        "given up: the deadline passed, or the client hung up",
+    ),
+    Metric("inference.in_flight", "gauge", "request", ("worker",), "requests being answered"),
+    Metric("inference.queued_rows", "gauge", "row", ("worker",), "rows waiting for the model"),
+    Metric(
+        "inference.hub_lag",
+        "distribution",
+        "second",
+        (),
+        "how late the worker's loop wakes: what keeps it busy delays everybody",
+    ),
+    Metric("worker.cpu", "count", "second", ("worker",), "CPU time used"),
+    Metric("worker.rss", "gauge", "byte", ("worker",), "memory, shared pages included"),
+    Metric("worker.pss", "gauge", "byte", ("worker",), "memory, its part of shared pages"),
+    Metric("worker.connections", "gauge", "connection", ("worker",), "open connections"),
+    Metric("worker.start_time", "gauge", "second", ("worker",), "when it started (Unix time)"),
+    Metric("model.rows", "count", "row", (), "rows predicted"),
+    Metric(
+        "model.predictions",
+        "count",
+        "row",
+        ("class",),
+        "rows by predicted class (classification)",
+    ),
+    Metric("model.value", "distribution", "", ("field",), "each answer field that is a number"),
+    Metric(
+        "model.out_of_range",
+        "count",
+        "row",
+        ("input",),
+        "values outside what training saw: a range, or a set of categories",
+    ),
+    Metric("model.nulls", "count", "row", ("input",), "values missing"),
+)
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_\-./]+")
+
+
+def tag(key: str, value: object) -> str:
+    """Return a tag that no value can break a datagram with, nor make endless."""
+    return f"{key}:{_UNSAFE.sub('_', str(value))[:100] or 'none'}"
+
+
+class Metrics:
+    """Takes values at any rate and delivers them; nothing here waits, or raises, for an agent.
+
+    Not for native threads: the worker's greenlets share it without locks.
+    """
+
+    def __init__(self, client: Any) -> None:
+        """`client`: a DogStatsd, made in the worker, after the fork."""
+        self._client = client
+        self._counts: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        self._values: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._gauges: dict[tuple[str, ...], float] = {}
+
+    def count(self, name: str, value: float = 1, *tags: str) -> None:
+        self._counts[(name, *tags)] += value
+
+    def observe(self, name: str, value: float, *tags: str) -> None:
+        """Add a value to a distribution, of which Datadog makes percentiles over all workers."""
+        values = self._values[(name, *tags)]
+        if len(values) < MOST_VALUES:
+            values.append(value)
+
+    def gauge(self, name: str, value: float, *tags: str) -> None:
+        self._gauges[(name, *tags)] = value
+
+    def event(self, title: str, text: str, *tags: str) -> None:
+        self._client.event(title, text, tags=list(tags))
+
+    def deliver(self) -> None:
+        """Hand over what has been gathered."""
+        counts, self._counts = self._counts, defaultdict(float)
+        gathered, self._values = self._values, defaultdict(list)
+        gauges, self._gauges = self._gauges, {}
+        client = self._client
+        for (name, *tags), value in counts.items():
+            client.increment(name, _short(value), tags)
+        for (name, *tags), value in gauges.items():
+            client.gauge(name, _short(value), tags)
+        for (name, *tags), values in gathered.items():
+            for start in range(0, len(values), VALUES_PER_LINE):
+                part = values[start : start + VALUES_PER_LINE]
+                client.distribution(name, ":".join([f"{value:.6g}" for value in part]), tags)
+        client.flush()
+
+    def run(self, looks: Mapping[float, Callable[[], None]]) -> None:
+        """Deliver for ever. `looks`: what to call every so many seconds, to set gauges, say."""
+        due = dict.fromkeys(looks, 0.0)
+        while True:
+            now = time.monotonic()
+            for seconds, look in looks.items():
+                if now >= due[seconds]:
+                    due[seconds] = now + seconds
+                    look()
+            self.deliver()
+            asleep = time.monotonic()
+            gevent.sleep(PERIOD)
+            self.observe("inference.hub_lag", max(0.0, time.monotonic() - asleep - PERIOD))
+
+    def stop(self) -> None:
+        """Deliver what is left, if an agent takes it within STOP_SECONDS."""
+        self.deliver()
+        self._client.stop(timeout=STOP_SECONDS)
+
+
+def connect(environ: Mapping[str, str] = os.environ) -> Metrics | None:
+    """Return metrics for the agent that the environment names, or whose socket is there; or None.
+
+    Call it in the worker. Datadog's client is imported only if there is an agent.
+    """
+    address: dict[str, Any] = {}
+    if not (environ.get("DD_DOGSTATSD_URL") or environ.get("DD_AGENT_HOST")):
+        if not os.path.exists(SOCKET):
+            return None
+        address["socket_path"] = SOCKET
+    from datadog.dogstatsd.base import DogStatsd
+
+    return Metrics(
+        DogStatsd(
+            **address,
+            disable_telemetry=True,
+            # Counts are summed here already; of distributions the client would take samples.
+            disable_aggregation=True,
+            disable_buffering=False,
+            disable_background_sender=False,
+            sender_queue_size=QUEUE,
+            socket_connect_retry=True,
+        )
+    )
+
+
+def _short(value: float) -> float | int:
+    return int(value) if value == int(value) else value

@@ -1,0 +1,206 @@
+"""What the service tells of itself: each request and each call of the model, once it is over.
+
+Metrics, spans and log lines all come from here, so that they agree: same outcome, same times, same
+ids. What an agent does not take is lost; nothing here makes a request wait for one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import gevent
+
+from service import metrics, tracing
+from service.artifact import Manifest
+from service.batching import Answer, Batcher, Job, Observer
+from service.drift import Drift
+from service.logs import AccessLog
+from service.metrics import Metrics, tag
+from service.process import Process
+from service.schema import Row
+from service.settings import Settings
+
+HEALTH = {"/healthz", "/readyz"}
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+@dataclass(slots=True)
+class Seen:
+    """A request as far as telemetry has seen it. Clock: perf_counter, seconds."""
+
+    environ: Mapping[str, Any]
+    route: str
+    method: str
+    started: float
+    span: Any
+    job: Job | None = None
+    decode: float = 0.0
+    encode: float = 0.0
+    body: bytes = b""
+    # Of an answer that is not one: the exception, or why the request was refused.
+    error: BaseException | None = None
+    reason: str = ""
+
+
+class Telemetry(Observer):
+    """One a process; says nothing to an agent until `start`, which belongs in the worker."""
+
+    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+        self._manifest = manifest
+        self._settings = settings
+        self._access = AccessLog(settings.log_sample, settings.log_slow_ms)
+        self._metrics: Metrics | None = None
+        self._tracing: tracing.Tracing | None = None
+        self._drift: Drift | None = None
+        self._worker = ""
+        self._in_flight = 0
+
+    def start(
+        self, batcher: Batcher, connections: Callable[[], int], worker: int, announce: bool
+    ) -> None:
+        """Connect to the agent, if there is one, and report on this worker from now on.
+
+        `worker`: its number, from 0. `connections`: returns how many are open. `announce`: tell of
+        the start as an event.
+        """
+        if tracing.wanted():
+            self._tracing = tracing.Tracing()
+        self._metrics = metrics.connect()
+        if self._metrics is None:
+            return
+        self._worker = tag("worker", worker)
+        self._drift = Drift(self._manifest, self._metrics)
+        if announce:
+            name = f"{os.environ.get('DD_SERVICE', self._manifest.name)} {self._manifest.version}"
+            self._metrics.event(f"{name} started", f"on {socket.gethostname()}")
+        process = Process(self._metrics, self._worker)
+
+        def gauges() -> None:
+            assert self._metrics
+            self._metrics.gauge("inference.in_flight", self._in_flight, self._worker)
+            self._metrics.gauge("inference.queued_rows", batcher.queued_rows, self._worker)
+            self._metrics.gauge("worker.connections", connections(), self._worker)
+            process.look()
+
+        gevent.spawn(self._metrics.run, {1.0: gauges, 10.0: process.look_closely})
+
+    def stop(self) -> None:
+        if self._metrics:
+            self._metrics.stop()
+
+    # Of requests.
+
+    def begin(self, environ: Mapping[str, Any], route: str) -> Seen:
+        """Take note of a request's arrival. `route`: a rule, not a path that clients make up."""
+        method = environ["REQUEST_METHOD"]
+        if method not in METHODS:
+            method = "OTHER"
+        span = self._tracing and self._tracing.start(environ, f"{method} {route}")
+        self._in_flight += 1
+        return Seen(environ, route, method, perf_counter(), span)
+
+    def end(self, seen: Seen, status: int, request_id: str) -> None:
+        """Report a request that has been answered."""
+        self._in_flight -= 1
+        seconds = perf_counter() - seen.started
+        if self._metrics:
+            self._measure(self._metrics, seen, status, seconds)
+        if self._access.wants(status, seconds):
+            line = self._line(seen, status, seconds, request_id)
+            message = f"{seen.method} {seen.route} {status}"
+            self._access.write(status, message, line, seen.error)
+        if self._tracing and seen.span:
+            self._trace(self._tracing, seen, status, request_id)
+
+    def _measure(self, to: Metrics, seen: Seen, status: int, seconds: float) -> None:
+        route, status_tag, outcome = _tags(seen.route, status)
+        to.count("inference.requests", 1, route, status_tag, outcome)
+        to.observe("inference.latency", seconds, route, outcome)
+        if job := seen.job:
+            to.observe("inference.decode", seen.decode)
+            to.observe("inference.queue_wait", job.started - job.submitted)
+            to.observe("inference.encode", seen.encode)
+        elif status == 503:
+            to.count("inference.shed", 1, tag("reason", seen.reason))
+        elif status in (499, 504):
+            to.count("inference.expired", 1, tag("reason", seen.reason))
+
+    def _trace(self, to: tracing.Tracing, seen: Seen, status: int, request_id: str) -> None:
+        attributes: dict[str, str | float] = {
+            "span.kind": "server",
+            "http.method": seen.method,
+            "http.route": seen.route,
+            "http.status_code": str(status),
+            "request_id": request_id,
+        }
+        call = None
+        if job := seen.job:
+            attributes["inference.queue_wait_ms"] = (job.started - job.submitted) * 1e3
+            attributes["inference.predict_ms"] = (job.finished - job.started) * 1e3
+            attributes["inference.rows"] = len(job.rows)
+            attributes["inference.batch_rows"] = job.call_rows
+            call = job.call
+        elif seen.reason:
+            attributes["inference.reason"] = seen.reason
+        to.finish(seen.span, attributes, call, seen.error, failed=status >= 500)
+
+    def _line(self, seen: Seen, status: int, seconds: float, request_id: str) -> dict[str, Any]:
+        line = {
+            **(tracing.ids(seen.span) if seen.span else {}),
+            "request_id": request_id,
+            "method": seen.method,
+            "route": seen.route,
+            "status": status,
+            "duration_ms": round(seconds * 1e3, 3),
+            "model_version": self._manifest.version,
+        }
+        if seen.reason:
+            line["reason"] = seen.reason
+        if self._settings.log_payloads:
+            line["body"] = seen.body[:10_000].decode(errors="replace")
+        return line
+
+    # Of calls of the model.
+
+    def call(self, jobs: Sequence[Job], rows: int) -> AbstractContextManager[Any]:
+        """Return the context in which the model is called, in its thread."""
+        if not self._tracing or not (spans := [job.span for job in jobs if job.span]):
+            return nullcontext()
+        return self._traced_call(self._tracing, jobs, spans, rows)
+
+    @contextmanager
+    def _traced_call(
+        self, to: tracing.Tracing, jobs: Sequence[Job], spans: list[Any], rows: int
+    ) -> Iterator[None]:
+        with to.call(spans, rows) as call:
+            for job in jobs:
+                job.call = call
+            yield
+
+    def called(self, rows: Sequence[Row], answers: Sequence[Answer], seconds: float) -> None:
+        """Report a call of the model that gave answers."""
+        if self._metrics and self._drift:
+            self._metrics.observe("inference.predict_time", seconds)
+            self._metrics.observe("inference.batch_size", len(rows))
+            self._drift.call(rows, answers)
+
+
+_OUTCOMES = {499: "cancelled", 503: "shed", 504: "expired"}
+_tag_cache: dict[tuple[str, int], tuple[str, str, str]] = {}
+
+
+def _tags(route: str, status: int) -> tuple[str, str, str]:
+    try:
+        return _tag_cache[route, status]
+    except KeyError:
+        outcome = _OUTCOMES.get(status) or (
+            "ok" if status < 400 else "client_error" if status < 500 else "error"
+        )
+        found = tag("route", route), tag("status", status), tag("outcome", outcome)
+        return _tag_cache.setdefault((route, status), found)

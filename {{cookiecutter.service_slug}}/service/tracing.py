@@ -1,0 +1,158 @@
+"""Traces through ddtrace: one span a request, one a call of the model, and no more.
+
+ddtrace's own Flask integration makes some eleven spans a request, at 0.5 ms. Even its
+`tracer.start_span` costs 0.05 ms, half of all that a small prediction takes; so a request's span is
+made as plain data and, when it is over, given to ddtrace's sampler, tags and writer: 0.03 ms. The
+call's span, of which there are fewer, and whatever the owner's model.py calls (requests, psycopg,
+redis) go the ordinary way. `Tracing.__init__` takes from
+ddtrace what it does not publish; requirements.txt pins its version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+SOCKET = "/var/run/datadog/apm.socket"
+# What is not needed here and costs time at start, stop or on each request; and no lines of its own
+# on stderr, which are no JSON and come twice.
+DEFAULTS = {
+    "DD_TRACE_LOG_STREAM_HANDLER": "false",
+    "DD_TRACE_FLASK_ENABLED": "false",
+    "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+    "DD_CODE_ORIGIN_FOR_SPANS_ENABLED": "false",
+    "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+    "DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED": "false",
+    "DD_TRACE_OTEL_CTX_ENABLED": "false",  # a Python call at each switch of greenlets
+}
+# Headers that tell of a trace upstream, in the styles that ddtrace reads by default.
+_UPSTREAM = ("HTTP_TRACEPARENT", "HTTP_X_DATADOG_TRACE_ID", "HTTP_X_B3_TRACEID", "HTTP_B3")
+
+
+def wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether there is an agent to trace for; if not, ddtrace is not even loaded."""
+    if environ.get("DD_TRACE_ENABLED", "").lower() in ("false", "0"):
+        return False
+    named = environ.get("DD_TRACE_AGENT_URL") or environ.get("DD_AGENT_HOST")
+    return bool(named) or os.path.exists(SOCKET)
+
+
+def load(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Load ddtrace. In gunicorn's arbiter and before gevent's patches, or workers would serialise.
+
+    Its environment variables must be complete by now.
+    """
+    for name, value in DEFAULTS.items():
+        environ.setdefault(name, value)
+    import ddtrace.auto  # noqa: F401
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of the model, as the requests that shared it refer to it."""
+
+    trace_id: int
+    link: str
+
+
+class Tracing:
+    """Makes spans. For a worker, after the fork, and only if `load` was called."""
+
+    def __init__(self) -> None:
+        import ddtrace
+        import ddtrace.trace
+        from ddtrace.propagation.http import HTTPPropagator
+
+        tracer: Any = ddtrace.trace.tracer
+        tracer.flush()  # replaces the writer that the arbiter had
+        self._extract: Any = HTTPPropagator.extract
+        self._span: Any = ddtrace.trace.Span
+        self._tracer = tracer
+        self._service = ddtrace.config.service
+        # What tracer.start_span would set on every span.
+        self._common = {"process_id": os.getpid(), "_dd.top_level": 1, **ddtrace.config.tags}
+        for key in ("env", "version"):
+            if value := getattr(ddtrace.config, key):
+                self._common[key] = value
+        aggregator = tracer._span_aggregator
+        self._processors = aggregator.sampling_processor, aggregator.tags_processor
+        self._writer = aggregator.writer
+
+    def start(self, environ: Mapping[str, Any], resource: str) -> Any:
+        """Return the span of a request, which continues the client's trace if it sent one."""
+        context = None
+        if any(name in environ for name in _UPSTREAM):
+            context = self._extract(environ)
+        if context is None or context.trace_id is None:
+            return self._span("inference.request", self._service, resource, "web")
+        return self._span(
+            "inference.request",
+            self._service,
+            resource,
+            "web",
+            trace_id=context.trace_id,
+            parent_id=context.span_id,
+            context=context,
+        )
+
+    def finish(
+        self,
+        span: Any,
+        attributes: Mapping[str, str | float],
+        call: Call | None = None,
+        error: BaseException | None = None,
+        failed: bool = False,
+    ) -> None:
+        """End a request's span, linked to that of the call which answered it."""
+        span._set_attributes(self._common)
+        span._set_attributes(attributes)
+        if call is not None and call.trace_id != span.trace_id:
+            # As ddtrace encodes links; which it would do anew for each request.
+            span._set_attribute("_dd.span_links", call.link)
+        if error is not None:
+            span.set_exc_info(type(error), error, error.__traceback__)
+        span.error = int(failed)
+        span.finish()
+        trace: Any = [span]
+        for processor in self._processors:
+            trace = processor.process_trace(trace)
+            if not trace:  # a sampling rule discards it
+                return
+        self._writer.write(trace)
+
+    @contextmanager
+    def call(self, spans: Sequence[Any], rows: int) -> Iterator[Call]:
+        """Make the span of a call of the model: a child of the first request that will be kept.
+
+        In the thread that calls the model, where it becomes the parent of what the model does.
+        """
+        parent = spans[0]
+        for span in spans:
+            if span.context.sampling_priority is None:
+                self._tracer.sample(span)
+            if (span.context.sampling_priority or 0) > 0:
+                parent = span
+                break
+        child = self._tracer.start_span(
+            "inference.predict", child_of=parent, resource="predict", activate=True
+        )
+        child.set_metric("inference.batch_rows", rows)
+        child.set_metric("inference.batch_requests", len(spans))
+        try:
+            ids = {"trace_id": f"{child.trace_id:032x}", "span_id": f"{child.span_id:016x}"}
+            yield Call(child.trace_id, json.dumps([ids]))
+        except BaseException as error:
+            child.set_exc_info(type(error), error, error.__traceback__)
+            raise
+        finally:
+            child.finish()
+            self._tracer.context_provider.activate(None)
+
+
+def ids(span: Any) -> dict[str, str]:
+    """Return what links a log line to the trace, as ddtrace's own log injection names it."""
+    return {"dd.trace_id": f"{span.trace_id:032x}", "dd.span_id": str(span.span_id)}
