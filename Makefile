@@ -12,7 +12,7 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check format clean bench overload soak memory startup
+.PHONY: help demo test check format clean bench overload soak survive memory startup
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,10 @@ overload: $(VENV)/bench ## up to 10 times more than the service can do
 
 soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="--minutes 3")
 	@$(bin)/python -m loadtests.soak $(ARGS)
+
+survive: $(VENV)/test ## stops, crashes, hostile clients, poison, lost telemetry: 20 times over
+	$(bin)/python -m pytest --times 20 $(ARGS) $(addprefix tests/test_,hostile.py overload.py lifecycle.py) \
+	  tests/test_telemetry.py::test_conservation
 
 memory: $(VENV)/bench ## what each further worker costs with a model of over 200 MB
 	@$(bin)/python -m loadtests.memory $(ARGS)

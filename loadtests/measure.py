@@ -109,13 +109,13 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, _stat(pid)[11:13])) / TICKS_PER_SECOND
 
 
-def core_busy_seconds() -> float:
-    """All that ran on the server's core or was taken from it: user, nice, system and steal."""
+def core_busy_seconds(core: int = SERVER_CORE) -> float:
+    """All that ran on a core or was taken from it: user, nice, system and steal."""
     for line in Path("/proc/stat").read_text().splitlines():
-        if line.startswith(f"cpu{SERVER_CORE} "):
+        if line.startswith(f"cpu{core} "):
             user, nice, system, _idle, _iowait, _irq, _softirq, steal = map(int, line.split()[1:9])
             return (user + nice + system + steal) / TICKS_PER_SECOND
-    raise RuntimeError(f"/proc/stat has no cpu{SERVER_CORE}")
+    raise RuntimeError(f"/proc/stat has no cpu{core}")
 
 
 def _stat(pid: int) -> list[str]:

@@ -13,7 +13,7 @@ capacity; the default itself answers more than a client in Python can offer. Cap
 clients a worker get: with more there are larger batches, which cost less a request than the single
 ones that an open loop brings. No request is sent twice: a connection that ends without having
 announced it loses a request. Leave the machine alone meanwhile: the service rightly refuses (503)
-what it cannot do beside a busy neighbour, so refusals count only where nobody else took the core.
+what it cannot do beside a busy neighbour, so refusals count only where nobody else took a core.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -66,7 +67,7 @@ class Window:
     statuses: dict[int, int]
     p50: float
     p99: float
-    # The shares of the server's core that went to the service, and to somebody else.
+    # The share of the server's core that the service had; and what others had of either core.
     load: float
     disturbance: float
     workers: list[Worker]
@@ -95,7 +96,7 @@ class Phase:
         return total
 
     def refused(self, disturbed: bool) -> int:
-        """Return the 503s of windows in or before which others took the core, or did not."""
+        """Return the 503s of windows in or before which others took a core, or did not."""
         before = [self.windows[0], *self.windows]
         return sum(
             window.statuses.get(503, 0)
@@ -154,18 +155,30 @@ async def soak(
         report(phase, window)
 
     for number in range(1, count + 1):
-        busy, cpu = measure.core_busy_seconds(), measure.tree_cpu_seconds(server.pid)
+        before = spent(server.pid)
         offered = asyncio.create_task(client.offer(requests, phase.rate, length))
         await asyncio.sleep(started + number * length - loop.time())
-        busy = measure.core_busy_seconds() - busy
-        cpu = measure.tree_cpu_seconds(server.pid) - cpu
-        rest = max(0.0, busy - cpu) / length
+        cpu, *others = (now - then for now, then in zip(spent(server.pid), before, strict=True))
+        rest = max(0.0, *others) / length
         judging.append(asyncio.create_task(judge(offered, number * length, cpu / length, rest)))
     await asyncio.gather(*judging)
     client.close()
     # Every connection is closed by now, and a worker that is being replaced has its successor.
     await asyncio.sleep(KEEPALIVE + 3)
     phase.after = look(server.pid)
+
+
+def spent(server: int) -> tuple[float, float, float]:
+    """CPU seconds so far: the server's, and what others had of its core and of the client's.
+
+    A client that has to wait for its core sends what it owes in a burst, which is another load.
+    """
+    cpu = measure.tree_cpu_seconds(server)
+    return (
+        cpu,
+        measure.core_busy_seconds() - cpu,
+        measure.core_busy_seconds(measure.LOAD_CORE) - time.process_time(),
+    )
 
 
 def report(phase: Phase, window: Window) -> None:
@@ -222,7 +235,7 @@ def judge(phases: Sequence[Phase]) -> list[str]:
         if lost:
             failures.append(f"{phase.name}: neither 200 nor 503 (0: no answer): {lost}")
         if refused := phase.refused(disturbed=False):
-            failures.append(f"{phase.name}: {refused} refused (503) though nobody took the core")
+            failures.append(f"{phase.name}: {refused} refused (503) though nobody took a core")
     stayed, replaced = phases
     if len(stayed.pids) != WORKERS:
         failures.append(f"staying: {len(stayed.pids)} workers were seen instead of {WORKERS}")
@@ -283,7 +296,7 @@ def write(
         f"{WORKERS} workers on one core.",
         "",
         "| workers | requests | answered 200 | 503 | 503 beside a busy neighbour | lost | p50 "
-        "| p99, median of windows, worst | workers in all | core: service, others |",
+        "| p99, median of windows, worst | workers in all | service's share of its core, others' of either |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for phase in phases:
