@@ -296,7 +296,7 @@ def write(
         f"{WORKERS} workers on one core.",
         "",
         "| workers | requests | answered 200 | 503 | 503 beside a busy neighbour | lost | p50 "
-        "| p99, median of windows, worst | workers in all | service's share of its core, others' of either |",
+        "| p99, median of windows, worst | workers in all | share of its core, others' of either |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for phase in phases:
