@@ -112,8 +112,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    if worker.wsgi:
-        worker.wsgi.extensions["telemetry"].stop()
+    if worker.wsgi and not worker.wsgi.extensions["telemetry"].stop():
+        os._exit(0)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -1,6 +1,6 @@
 """Logs: a line an event on stdout, JSON for machines or text for a terminal, with one schema.
 
-Fields: time, level, logger, message; of a request its id, route, method, status, duration and model
+Fields, by the names that Datadog reads: timestamp, level, logger, message; of a request its id, route, method, status, duration and model
 version; when tracing, `dd.*`; of an exception its traceback, on the same line.
 """
 
@@ -28,7 +28,7 @@ QUIET = ("datadog", "datadog.dogstatsd", "ddtrace")
 QUIET_SECONDS = 60
 
 
-_HEAD = ("time", "level", "logger", "message")
+_HEAD = ("timestamp", "level", "logger", "message")
 
 
 class Json(logging.Formatter):
@@ -39,7 +39,7 @@ class Json(logging.Formatter):
 class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = fields(record)
-        head = "{time} {level} {logger}: {message}".format(**line)
+        head = "{timestamp} {level} {logger}: {message}".format(**line)
         error = line.pop("error.stack", "")
         rest = [f"{name}={value}" for name, value in line.items() if name not in _HEAD]
         return " ".join([head, *rest]) + (f"\n{error}" if error else "")
@@ -49,7 +49,7 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a line says, in order. `extra={"fields": {...}}` adds to it."""
     time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     found: dict[str, Any] = {
-        "time": time.replace("+00:00", "Z"),
+        "timestamp": time.replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
         "message": record.getMessage(),

@@ -104,7 +104,7 @@ METRICS = (
     Metric("model.nulls", "count", "row", ("input",), "values missing"),
 )
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_\-./]+")
+_UNSAFE = re.compile(r"[^\w\-./]+")
 
 
 def tag(key: str, value: object) -> str:
@@ -186,10 +186,12 @@ def connect(environ: Mapping[str, str] = os.environ) -> Metrics | None:
         if not os.path.exists(SOCKET):
             return None
         address["socket_path"] = SOCKET
-    from datadog.dogstatsd.base import DogStatsd
+    from datadog.dogstatsd import base
 
+    # How long it goes without a look at a socket that was missing: a minute, left to itself.
+    base.SENDER_RETRY_MAX_BACKOFF = 1.0
     return Metrics(
-        DogStatsd(
+        base.DogStatsd(
             **address,
             disable_telemetry=True,
             # Counts are summed here already; of distributions the client would take samples.

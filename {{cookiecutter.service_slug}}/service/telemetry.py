@@ -40,6 +40,7 @@ class Seen:
     started: float
     span: Any
     job: Job | None = None
+    rows: int = 0
     decode: float = 0.0
     encode: float = 0.0
     body: bytes = b""
@@ -90,9 +91,14 @@ class Telemetry(Observer):
 
         gevent.spawn(self._metrics.run, {1.0: gauges, 10.0: process.look_closely})
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
+        """Deliver what is left; return whether the process can end by itself.
+
+        It would wait for ddtrace's threads, which wait for an agent that does not answer.
+        """
         if self._metrics:
             self._metrics.stop()
+        return self._tracing is None or self._tracing.stop()
 
     # Of requests.
 
@@ -103,7 +109,8 @@ class Telemetry(Observer):
             method = "OTHER"
         span = self._tracing and self._tracing.start(environ, f"{method} {route}")
         self._in_flight += 1
-        return Seen(environ, route, method, perf_counter(), span)
+        started = environ.get("service.arrived") or perf_counter()
+        return Seen(environ, route, method, started, span)
 
     def end(self, seen: Seen, status: int, request_id: str) -> None:
         """Report a request that has been answered."""
@@ -140,10 +147,11 @@ class Telemetry(Observer):
             "request_id": request_id,
         }
         call = None
+        if seen.rows:
+            attributes["inference.rows"] = seen.rows
         if job := seen.job:
             attributes["inference.queue_wait_ms"] = (job.started - job.submitted) * 1e3
             attributes["inference.predict_ms"] = (job.finished - job.started) * 1e3
-            attributes["inference.rows"] = len(job.rows)
             attributes["inference.batch_rows"] = job.call_rows
             call = job.call
         elif seen.reason:
@@ -156,7 +164,7 @@ class Telemetry(Observer):
             "request_id": request_id,
             "method": seen.method,
             "route": seen.route,
-            "status": status,
+            "http.status_code": status,  # Datadog would take `status` for the line's level
             "duration_ms": round(seconds * 1e3, 3),
             "model_version": self._manifest.version,
         }

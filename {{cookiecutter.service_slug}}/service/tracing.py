@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 SOCKET = "/var/run/datadog/apm.socket"
+STOP_SECONDS = 2
 # What is not needed here and costs time at start, stop or on each request; and no lines of its own
 # on stderr, which are no JSON and come twice.
 DEFAULTS = {
@@ -81,6 +83,12 @@ class Tracing:
         aggregator = tracer._span_aggregator
         self._processors = aggregator.sampling_processor, aggregator.tags_processor
         self._writer = aggregator.writer
+
+    def stop(self) -> bool:
+        """Send what is left; return whether the agent took it within STOP_SECONDS."""
+        began = time.monotonic()
+        self._tracer.shutdown(timeout=STOP_SECONDS)
+        return time.monotonic() - began < STOP_SECONDS
 
     def start(self, environ: Mapping[str, Any], resource: str) -> Any:
         """Return the span of a request, which continues the client's trace if it sent one."""

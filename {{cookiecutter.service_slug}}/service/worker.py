@@ -68,11 +68,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
     """Used by naming it as gunicorn's `worker_class`."""
 
     alive: bool
+    max_requests: int
     # Its number among those that run, from 0; given before the fork, in gunicorn.conf.py.
     slot: int
     connections = 0
 
     def init_process(self) -> None:
+        # gunicorn's own check would end this worker without a successor.
+        self._retire_after, self.max_requests = self.max_requests, sys.maxsize
         self._since = time.monotonic()
         super().init_process()
 
@@ -91,15 +94,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
         super().handle_request(*args)
 
     def _retire_if_due(self, requests: int) -> None:
-        """After `max_requests`, end; but have a successor made at once."""
-        if requests < self.max_requests or not self.alive:
-            return
-        self.log.info("Retiring after %d requests", requests)
-        self.alive = False
-        # The arbiter would fork only when this process has ended, which waits for connections that
-        # their clients keep; child_exit in gunicorn.conf.py takes the number back. Workers that
-        # come faster than they can go must not add up, though.
-        if time.monotonic() - self._since > self.cfg.keepalive:
+        """After `max_requests` end, beside a successor.
+
+        The arbiter would fork it only when this process has ended, which waits for connections that
+        their clients keep; child_exit in gunicorn.conf.py takes the number back. Not in the first
+        seconds of a worker, lest they come faster than they can go.
+        """
+        if (
+            requests >= self._retire_after
+            and self.alive
+            and time.monotonic() - self._since > self.cfg.keepalive
+        ):
+            self.log.info("Retiring after %d requests", requests)
+            self.alive = False
             os.kill(self.ppid, signal.SIGTTIN)
 
     def _serve_plain(self, client: Any, addr: Any) -> bool:
@@ -121,6 +128,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _answer(self, environ: dict[str, Any], client: Any) -> bool:
         """Run the application and send what it says; return whether the connection stays open."""
+        # With many requests at once this is where they queue, so from here on they wait.
+        environ["service.arrived"] = time.perf_counter()
         take_turns()
         self.nr += 1
         self._retire_if_due(self.nr)

@@ -122,7 +122,7 @@ def test_a_failing_model_is_a_500_without_its_words(
     assert "secret internals" in caplog.text
     line = vars(caplog.records[-1])["fields"]
     assert line["request_id"] == response.headers["X-Request-Id"]
-    assert (line["route"], line["status"]) == ("/predict", 500)
+    assert (line["route"], line["http.status_code"]) == ("/predict", 500)
 
 
 def test_an_overloaded_service_refuses_before_it_reads(

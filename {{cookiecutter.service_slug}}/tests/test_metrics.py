@@ -71,7 +71,11 @@ def test_what_nobody_takes_is_bounded(agent: socket.socket) -> None:
 
 @given(st.text())
 def test_no_value_breaks_out_of_its_tag(value: str) -> None:
-    assert re.fullmatch(r"class:[A-Za-z0-9_\-./]{1,100}", tag("class", value))
+    assert re.fullmatch(r"class:[\w\-./]{1,100}", tag("class", value))
+
+
+def test_names_in_other_scripts_stay_apart() -> None:
+    assert tag("class", "злокачественная") != tag("class", "доброкачественная")
 
 
 def test_without_an_agent_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
