@@ -1,0 +1,1 @@
+"""What runs on a laptop or in CI; nothing of it is in the image."""

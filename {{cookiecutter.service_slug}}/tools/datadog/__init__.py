@@ -1,0 +1,1 @@
+"""Dashboard, monitors, objective and catalog entry of this service: `datadog/` -> Datadog."""

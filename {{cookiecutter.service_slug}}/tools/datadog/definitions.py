@@ -1,0 +1,151 @@
+"""What this service should have in Datadog: the files of `datadog/`, with their blanks filled in.
+
+The files are what Datadog exports, and hold `${service}`, `${p99_seconds}` and so on where
+services differ. Braces are ours: a bare `$env` is a dashboard's own variable, and stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loadtests.slo import Slo
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = ROOT / "datadog"
+PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+PERCENTILE = re.compile(r"\bp\d+(?:\.\d+)?:([\w.]+)\{")
+
+# Every object carries this tag: what does not is somebody else's, and never touched.
+MANAGED_BY = "managed_by:model-service-template"
+
+
+class Invalid(Exception):
+    """A definition that Datadog would not understand; the message says where and what."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One object: its kind, its name, by which it is found again, and what Datadog shall hold."""
+
+    kind: str
+    name: str
+    body: dict[str, Any]
+
+
+def definitions(folder: Path = FOLDER) -> list[Definition]:
+    """Return everything in the order in which it can be created: monitors need the objective's id.
+
+    Raises Invalid for a placeholder that nothing fills.
+    """
+    known = values(folder)
+    found = [
+        Definition("slo", name, body) for name, body in _read(folder / "slo.yaml", known).items()
+    ]
+    for kind, file in (("monitor", "monitors.yaml"), ("dashboard", "dashboard.yaml")):
+        found += [
+            Definition(kind, name, body) for name, body in _read(folder / file, known).items()
+        ]
+    found += [Definition("entity", "service", _read(folder / "entity.datadog.yaml", known))]
+    marked = [_marked(definition, known) for definition in found]
+    return marked + list(_percentiles(marked))
+
+
+def values(folder: Path = FOLDER) -> dict[str, Any]:
+    """Return what placeholders stand for: names, thresholds, and the promise of slo.toml."""
+    service = tomllib.loads((ROOT / "service.toml").read_text())
+    slo = Slo.read()
+    known = tomllib.loads((folder / "thresholds.toml").read_text()) | {
+        "service": service["name"],
+        "team": service["team"],
+        # Rounded, or 99.9 would be 99.90000000000001.
+        "p99_seconds": round(slo.p99_ms / 1000, 9),
+        "error_percent": round(slo.error_ratio * 100, 9),
+        "slo_target": round(100 - slo.error_ratio * 100, 9),
+        "slo_id": "${slo_id}",  # Datadog gives it; filled in once the objective exists
+    }
+    if known["burn_fast"] * slo.error_ratio >= 1:
+        raise Invalid(
+            f"thresholds.toml: burn_fast = {known['burn_fast']} can never be reached: with an "
+            f"error_ratio of {slo.error_ratio}, a service that fails all requests burns at "
+            f"{1 / slo.error_ratio:g}"
+        )
+    return known
+
+
+def marks(kind: str, name: str, known: Mapping[str, Any]) -> list[str]:
+    """Return the tags by which an object is found again."""
+    return [f"service:{known['service']}", MANAGED_BY, f"object:{kind}.{name}"]
+
+
+def fill(value: Any, known: Mapping[str, Any], where: str) -> Any:
+    """Return the value with its placeholders filled in; one that stands alone keeps its type.
+
+    Raises Invalid for a placeholder that is not known.
+    """
+    if isinstance(value, dict):
+        return {key: fill(item, known, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, known, f"{where}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    for name in PLACEHOLDER.findall(value):
+        if name not in known:
+            raise Invalid(f"{where}: nothing is called ${{{name}}}")
+    if alone := PLACEHOLDER.fullmatch(value):
+        return known[alone[1]]
+    return PLACEHOLDER.sub(lambda match: str(known[match[1]]), value)
+
+
+def queries(body: Any) -> Iterator[str]:
+    """Yield every query in an object."""
+    if isinstance(body, dict):
+        for key, item in body.items():
+            if key == "query" and isinstance(item, str):
+                yield item
+            else:
+                yield from queries(item)
+    elif isinstance(body, list):
+        for item in body:
+            yield from queries(item)
+
+
+def _read(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        filled: dict[str, Any] = fill(yaml.safe_load(path.read_text()), known, path.name)
+    except yaml.YAMLError as error:
+        raise Invalid(f"{path.name}: {' '.join(str(error).split())}") from None
+    return filled
+
+
+def _marked(definition: Definition, known: Mapping[str, Any]) -> Definition:
+    """Add the tags: whose it is, and a digest, which also tells when something was taken out."""
+    text = json.dumps(definition.body, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    team = f"team:{known['team']}"
+    tags = [*marks(definition.kind, definition.name, known), team, f"definition:{digest}"]
+    body = dict(definition.body)
+    if definition.kind == "dashboard":  # whose only tags may be teams
+        body["tags"] = [team]
+        body["description"] = f"{body.get('description', '')}\n\n{' '.join(tags)}".strip()
+    elif definition.kind == "entity":
+        metadata = body["metadata"]
+        body["metadata"] = metadata | {"tags": [*(metadata.get("tags") or []), *tags]}
+    else:
+        body["tags"] = [*body.get("tags", []), *tags]
+    return Definition(definition.kind, definition.name, body)
+
+
+def _percentiles(found: list[Definition]) -> Iterator[Definition]:
+    """Yield the metrics that percentiles are asked of: Datadog keeps them only where told to."""
+    asked = (PERCENTILE.findall(query) for one in found for query in queries(one.body))
+    for metric in sorted({metric for metrics in asked for metric in metrics}):
+        yield Definition("percentiles", metric, {"include_percentiles": True})

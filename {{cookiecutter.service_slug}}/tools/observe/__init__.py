@@ -1,0 +1,1 @@
+"""`make observe`: the service's metrics as they arrive, in the terminal; its traces on a page."""
