@@ -1,0 +1,82 @@
+"""`python -m tools.shadow`: report on a candidate, decide by rule, or prove the rule."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from tools.shadow import events, gate, labels, summary, thresholds
+
+ROOT = Path(__file__).parents[2]
+# Beside the gate's 0, 1 and 2, so that no mistake, in use or of ours, passes for a verdict.
+NO_VERDICT = 3
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(NO_VERDICT, f"{self.prog}: {message}\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = Parser(prog="python -m tools.shadow", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, about in (
+        ("report", "write an HTML page and a Markdown summary"),
+        ("gate", "print the verdict as JSON; exit 0: promote, 1: reject, 2: inconclusive"),
+    ):
+        command = commands.add_parser(name, help=about, description=about)
+        command.add_argument("files", nargs="+", help="logs of the live service; -: standard input")
+        command.add_argument("--labels", type=Path, help="CSV or JSON lines: pair_id, truth")
+        command.add_argument("--thresholds", type=Path, default=thresholds.PATH)
+    commands.choices["report"].add_argument("--out", type=Path, default=Path("shadow-report.html"))
+    simulation = commands.add_parser("simulate", help="prove the gate by simulation")
+    simulation.add_argument("--out", type=Path, default=Path("shadow-simulation.png"))
+    given = parser.parse_args(arguments)
+    if given.command == "simulate":
+        from tools.shadow import simulate
+
+        simulate.main(given.out)
+        return 0
+    try:
+        limits = thresholds.read(given.thresholds)
+        truths = labels.read(given.labels) if given.labels else None
+        found = events.read_files(given.files)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return NO_VERDICT
+    seen = summary.summarise(found, limits, truths)
+    decision = gate.decide(seen, limits)
+    if given.command == "gate":
+        print(json.dumps(gate.as_json(decision, seen, limits), indent=2))
+        return decision.exit_code
+    # What draws takes a second to import, and the gate does not need it.
+    from tools.shadow.markdown import as_markdown
+    from tools.shadow.page import as_page
+    from tools.shadow.report import make_report
+
+    service = tomllib.loads((ROOT / "service.toml").read_text())["name"]
+    report = make_report(service, seen, found.reading, limits, decision)
+    given.out.write_text(as_page(report), encoding="utf-8")
+    given.out.with_suffix(".md").write_text(as_markdown(report), encoding="utf-8")
+    print(f"{decision.verdict}: {decision.because}")
+    print(f"report: {given.out} and {given.out.with_suffix('.md')}")
+    return 0
+
+
+def run() -> NoReturn:
+    """Exit with the code of `main`; a fault must not pass for Python's 1, which is a rejection."""
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+        code = NO_VERDICT
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()
