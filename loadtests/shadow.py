@@ -65,21 +65,24 @@ class Case:
     percent: int
     silent: bool = False
     rounds: list[Round] = field(default_factory=list)
-    # Of the worker, at its end: copied requests, and verdicts.
+    # Of the worker, at its end: requests, copies, and what came of them.
+    requests: int = 0
     copied: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
 
     def median(self, name: str) -> float:
-        return statistics.median(getattr(one, name) for one in self.rounds)
+        values: list[float] = [getattr(one, name) for one in self.rounds]
+        return statistics.median(values)
 
     def against(self, other: Case, name: str) -> float:
         """Return the median over rounds of the ratio to another case in the same round."""
         pairs = zip(self.rounds, other.rounds, strict=True)
-        return statistics.median(getattr(a, name) / getattr(b, name) for a, b in pairs)
+        ratios: list[float] = [getattr(a, name) / getattr(b, name) for a, b in pairs]
+        return statistics.median(ratios)
 
     @property
     def copies_per_request(self) -> float:
-        return self.copied / max(1, sum(one.answered + one.failed for one in self.rounds))
+        return self.copied / max(1, self.requests)
 
 
 def give_way(server: Running) -> None:
@@ -175,7 +178,8 @@ def read_counts(case: Case, log: Path) -> None:
     lines = [line for line in log.read_text().splitlines() if '"event":"shadow.counts"' in line]
     if lines:
         counts = json.loads(lines[-1])
-        case.copied, case.verdicts = counts["enqueued"], counts["verdicts"]
+        case.requests, case.copied = counts["live_requests"], counts["enqueued"]
+        case.verdicts = counts["verdicts"]
 
 
 def judge(cases: Sequence[Case]) -> list[str]:
@@ -216,8 +220,9 @@ def write(
     for case in cases:
         cost = f"{cost_ms(case, off):.3f}" if case.copied else ""
         copied = f"{case.copies_per_request:.0%}" if case.percent else ""
+        p50, p99 = case.median("p50"), case.median("p99")
         lines.append(
-            f"| {case.name} | {case.median('p50') * 1e3:.2f} ms | {case.median('p99') * 1e3:.2f} ms "
+            f"| {case.name} | {p50 * 1e3:.2f} ms | {p99 * 1e3:.2f} ms "
             f"| {case.against(off, 'p99'):.3f} | {case.median('cpu_ms'):.3f} | {cost} | {copied} "
             f"| {sum(one.failed for one in case.rounds)} | {case.median('disturbance'):.0%} |"
         )

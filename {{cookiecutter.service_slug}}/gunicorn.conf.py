@@ -37,6 +37,10 @@ try:
 except Refusal as refusal:
     refuse(refusal)
 
+# In a container this is process 1, for which the kernel ignores signals without a handler. gunicorn
+# sets its own when the model is loaded; a pod told to stop before that would wait to be killed.
+signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
+
 wsgi_app = "service.app:main()"
 bind = f"{settings.bind_host}:{settings.port}"
 worker_class = "service.worker.Worker"
@@ -102,6 +106,8 @@ def post_worker_init(worker: Any) -> None:
         refuse(refusal)
     first = worker.age == 1
     telemetry.start(engine.batcher, lambda: worker.connections, worker.slot, announce=first)
+    if ghost := worker.wsgi.extensions.get("shadow"):
+        ghost.start(telemetry.metrics, worker.slot)
 
     def drain(signum: int, frame: FrameType | None) -> None:
         engine.ready = False
@@ -112,7 +118,11 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    if worker.wsgi and not worker.wsgi.extensions["telemetry"].stop():
+    if not worker.wsgi:
+        return
+    if ghost := worker.wsgi.extensions.get("shadow"):
+        ghost.stop()  # whose last counts are metrics too
+    if not worker.wsgi.extensions["telemetry"].stop():
         os._exit(0)
 
 

@@ -1,7 +1,8 @@
 """Logs: a line an event on stdout, JSON for machines or text for a terminal, with one schema.
 
-Fields, by the names that Datadog reads: timestamp, level, logger, message; of a request its id, route, method, status, duration and model
-version; when tracing, `dd.*`; of an exception its traceback, on the same line.
+Fields, by the names that Datadog reads: timestamp, level, logger, message; of a request its id,
+route, method, status, duration and model version; when tracing, `dd.*`; of an exception its
+traceback, on the same line.
 """
 
 from __future__ import annotations

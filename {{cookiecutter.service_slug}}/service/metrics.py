@@ -102,6 +102,47 @@ METRICS = (
         "values outside what training saw: a range, or a set of categories",
     ),
     Metric("model.nulls", "count", "row", ("input",), "values missing"),
+    Metric(
+        "shadow.requests",
+        "count",
+        "request",
+        ("outcome", "reason"),
+        "requests that could be copied; outcome: enqueued, sampled_out, skipped, dropped",
+    ),
+    Metric(
+        "shadow.compare",
+        "count",
+        "request",
+        ("verdict",),
+        "copies: match, within_tolerance, mismatch, candidate_error, not_compared, expired",
+    ),
+    Metric(
+        "shadow.candidate.responses",
+        "count",
+        "response",
+        ("result",),
+        "what the candidate said: ok, or what was wrong",
+    ),
+    Metric(
+        "shadow.inference",
+        "distribution",
+        "second",
+        ("role",),
+        "the model's part, as either side measures it itself; role: live, candidate",
+    ),
+    Metric("shadow.round_trip", "distribution", "second", (), "a copy, from sending to its answer"),
+    Metric("shadow.queue.wait", "distribution", "second", (), "a copy's time in the queue"),
+    Metric(
+        "shadow.value_delta",
+        "distribution",
+        "",
+        ("field",),
+        "candidate - live, of each answer field that is a number",
+    ),
+    Metric("shadow.queue.depth", "gauge", "request", ("worker",), "copies waiting"),
+    Metric("shadow.queue.bytes", "gauge", "byte", ("worker",), "what they take"),
+    Metric("shadow.breaker.open", "gauge", "", ("worker",), "1: the candidate is left alone"),
+    Metric("shadow.percent", "gauge", "percent", ("worker",), "share of requests copied now"),
 )
 
 _UNSAFE = re.compile(r"[^\w\-./]+")
@@ -194,6 +235,8 @@ def connect(environ: Mapping[str, str] = os.environ) -> Metrics | None:
         base.DogStatsd(
             **address,
             disable_telemetry=True,
+            # A candidate gets nothing but copies.
+            constant_tags=["traffic:shadow"] if environ.get("SHADOW_ROLE") == "candidate" else None,
             # Counts are summed here already; of distributions the client would take samples.
             disable_aggregation=True,
             disable_buffering=False,

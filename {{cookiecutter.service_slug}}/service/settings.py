@@ -79,7 +79,7 @@ class Settings:
         for item in fields(cls):
             text = environ.get(item.name.upper(), "")
             if text:
-                values[item.name] = _parse(item.name.upper(), text, item.default, item.metadata)
+                values[item.name] = parse(item.name.upper(), text, item.default, item.metadata)
         return cls(**values)
 
     @property
@@ -87,7 +87,7 @@ class Settings:
         return self.web_concurrency or cpu_quota()
 
 
-def _parse(name: str, text: str, default: Any, limits: Mapping[str, Any]) -> Any:
+def parse(name: str, text: str, default: Any, limits: Mapping[str, Any]) -> Any:
     kind = type(default)
     try:
         value = Path(text) if isinstance(default, Path) else kind(text)

@@ -56,10 +56,11 @@ class Telemetry(Observer):
         self._manifest = manifest
         self._settings = settings
         self._access = AccessLog(settings.log_sample, settings.log_slow_ms)
-        self._metrics: Metrics | None = None
+        self.metrics: Metrics | None = None
         self._tracing: tracing.Tracing | None = None
         self._drift: Drift | None = None
         self._worker = ""
+        self._candidate = os.environ.get("SHADOW_ROLE") == "candidate"
         self._in_flight = 0
 
     def start(
@@ -72,32 +73,32 @@ class Telemetry(Observer):
         """
         if tracing.wanted():
             self._tracing = tracing.Tracing()
-        self._metrics = metrics.connect()
-        if self._metrics is None:
+        self.metrics = metrics.connect()
+        if self.metrics is None:
             return
         self._worker = tag("worker", worker)
-        self._drift = Drift(self._manifest, self._metrics)
+        self._drift = Drift(self._manifest, self.metrics)
         if announce:
             name = f"{os.environ.get('DD_SERVICE', self._manifest.name)} {self._manifest.version}"
-            self._metrics.event(f"{name} started", f"on {socket.gethostname()}")
-        process = Process(self._metrics, self._worker)
+            self.metrics.event(f"{name} started", f"on {socket.gethostname()}")
+        process = Process(self.metrics, self._worker)
 
         def gauges() -> None:
-            assert self._metrics
-            self._metrics.gauge("inference.in_flight", self._in_flight, self._worker)
-            self._metrics.gauge("inference.queued_rows", batcher.queued_rows, self._worker)
-            self._metrics.gauge("worker.connections", connections(), self._worker)
+            assert self.metrics
+            self.metrics.gauge("inference.in_flight", self._in_flight, self._worker)
+            self.metrics.gauge("inference.queued_rows", batcher.queued_rows, self._worker)
+            self.metrics.gauge("worker.connections", connections(), self._worker)
             process.look()
 
-        gevent.spawn(self._metrics.run, {1.0: gauges, 10.0: process.look_closely})
+        gevent.spawn(self.metrics.run, {1.0: gauges, 10.0: process.look_closely})
 
     def stop(self) -> bool:
         """Deliver what is left; return whether the process can end by itself.
 
         It would wait for ddtrace's threads, which wait for an agent that does not answer.
         """
-        if self._metrics:
-            self._metrics.stop()
+        if self.metrics:
+            self.metrics.stop()
         return self._tracing is None or self._tracing.stop()
 
     # Of requests.
@@ -116,8 +117,8 @@ class Telemetry(Observer):
         """Report a request that has been answered."""
         self._in_flight -= 1
         seconds = perf_counter() - seen.started
-        if self._metrics:
-            self._measure(self._metrics, seen, status, seconds)
+        if self.metrics:
+            self._measure(self.metrics, seen, status, seconds)
         if self._access.wants(status, seconds):
             line = self._line(seen, status, seconds, request_id)
             message = f"{seen.method} {seen.route} {status}"
@@ -156,7 +157,7 @@ class Telemetry(Observer):
             call = job.call
         elif seen.reason:
             attributes["inference.reason"] = seen.reason
-        to.finish(seen.span, attributes, call, seen.error, failed=status >= 500)
+        to.finish(seen.span, attributes | self._pair(seen), call, seen.error, failed=status >= 500)
 
     def _line(self, seen: Seen, status: int, seconds: float, request_id: str) -> dict[str, Any]:
         line = {
@@ -167,12 +168,20 @@ class Telemetry(Observer):
             "http.status_code": status,  # Datadog would take `status` for the line's level
             "duration_ms": round(seconds * 1e3, 3),
             "model_version": self._manifest.version,
+            **self._pair(seen),
         }
         if seen.reason:
             line["reason"] = seen.reason
         if self._settings.log_payloads:
             line["body"] = seen.body[:10_000].decode(errors="replace")
         return line
+
+    def _pair(self, seen: Seen) -> dict[str, str]:
+        """Return what marks a copy that ghost mode sent; the header means nothing to others."""
+        if not self._candidate or "HTTP_X_SHADOW_REQUEST" not in seen.environ:
+            return {}
+        pair_id = str(seen.environ.get("HTTP_X_SHADOW_ID", ""))[:32]
+        return {"traffic": "shadow", "shadow.pair_id": pair_id}
 
     # Of calls of the model.
 
@@ -193,9 +202,9 @@ class Telemetry(Observer):
 
     def called(self, rows: Sequence[Row], answers: Sequence[Answer], seconds: float) -> None:
         """Report a call of the model that gave answers."""
-        if self._metrics and self._drift:
-            self._metrics.observe("inference.predict_time", seconds)
-            self._metrics.observe("inference.batch_size", len(rows))
+        if self.metrics and self._drift:
+            self.metrics.observe("inference.predict_time", seconds)
+            self.metrics.observe("inference.batch_size", len(rows))
             self._drift.call(rows, answers)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import Refusal
 from service.settings import Settings, cpu_quota
+from service.shadow.settings import ShadowSettings
 
 
 def test_reads_the_environment_and_keeps_defaults_for_the_rest() -> None:
@@ -39,7 +40,8 @@ def test_the_readme_documents_every_setting_with_its_default() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     documented = re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \| (.+?) \|$", readme, re.M)
     assert documented == [
-        (item.name.upper(), str(item.default), item.metadata["about"]) for item in fields(Settings)
+        (item.name.upper(), str(item.default), item.metadata["about"])
+        for item in [*fields(Settings), *fields(ShadowSettings)]
     ]
 
 
