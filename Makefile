@@ -12,7 +12,7 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check format clean bench overload soak survive memory startup
+.PHONY: help demo test check format clean bench overload soak shadow survive memory startup cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,7 +20,7 @@ help: ## list the targets
 demo: $(VENV)/generate ## generate a service, train it, serve it, call it; ONCE=1: then stop
 	@$(bin)/python tests/demo.py $(if $(ONCE),--once)
 
-test: check ## everything: checks, template, the generated service's own tests, end to end
+test: check build/manifests/done ## everything: checks, template, the generated service's own tests, end to end
 	$(bin)/python -m pytest
 
 check: $(VENV)/test ## format, lint and types, of the template as it lies
@@ -43,6 +43,9 @@ overload: $(VENV)/bench ## up to 10 times more than the service can do
 soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="--minutes 3")
 	@$(bin)/python -m loadtests.soak $(ARGS)
 
+shadow: $(VENV)/bench ## what ghost mode costs the live service, about 10 minutes (ARGS="--rounds 1")
+	@$(bin)/python -m loadtests.shadow $(ARGS)
+
 survive: $(VENV)/test ## stops, crashes, hostile clients, poison, lost telemetry: 20 times over
 	$(bin)/python -m pytest --times 20 $(ARGS) $(addprefix tests/test_,hostile.py overload.py lifecycle.py) \
 	  tests/test_telemetry.py::test_conservation
@@ -52,6 +55,15 @@ memory: $(VENV)/bench ## what each further worker costs with a model of over 200
 
 startup: $(VENV)/bench ## from process start to ready, and where the time goes
 	@$(bin)/python -m loadtests.startup $(ARGS)
+
+cluster: ## a cluster on this machine, by kind, with what services need (see k8s/README.md)
+	@command -v kind >/dev/null || { echo "kind is needed: https://kind.sigs.k8s.io"; exit 1; }
+	@kind get clusters 2>/dev/null | grep -qx models || kind create cluster --config k8s/kind.yaml
+	kubectl --context kind-models apply -k k8s
+	@kubectl --context kind-models apply -f https://github.com/kubernetes-sigs/metrics-server/releases/latest/download/components.yaml \
+	  && kubectl --context kind-models -n kube-system patch deployment metrics-server --type json \
+	    -p '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--kubelet-insecure-tls"}]' \
+	  || echo "without metrics-server: autoscalers will not scale"
 
 clean: ## remove all that was generated
 	rm -rf build
@@ -71,4 +83,11 @@ $(VENV)/bench: $(VENV)/generate loadtests/requirements.txt
 
 $(VENV)/test: $(VENV)/generate requirements-test.txt loadtests/requirements.txt
 	@$(pip) -r requirements-test.txt
+	@touch $@
+
+# checkov brings half a gigabyte, so it has an environment of its own.
+build/manifests/done: tests/requirements-manifests.txt
+	@echo "setting up build/manifests (once)"
+	@$(PYTHON) -m venv build/manifests
+	@build/manifests/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
