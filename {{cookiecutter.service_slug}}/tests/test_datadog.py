@@ -27,17 +27,7 @@ from tools.datadog.changes import changes
 from tools.datadog.definitions import Definition, Invalid, definitions, fill, queries, values
 
 # Ghost mode's, until they stand in METRICS.
-SHADOW = {
-    "shadow.requests": ("outcome", "reason"),
-    "shadow.compare": ("verdict",),
-    "shadow.candidate.responses": ("result",),
-    "shadow.inference": ("role",),
-    "shadow.value_delta": ("field",),
-    "shadow.queue.depth": (),
-    "shadow.breaker.open": (),
-}
-OURS = {metric.name: metric.tags for metric in METRICS}
-KNOWN = SHADOW | OURS
+KNOWN = {metric.name: metric.tags for metric in METRICS}
 KINDS = {metric.name: metric.kind for metric in METRICS}
 # What the client and the Agent add.
 UNIFIED = {"service", "env", "version"}
