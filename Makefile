@@ -12,7 +12,7 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check format clean bench overload soak shadow survive memory startup cluster
+.PHONY: help demo test check format clean bench telemetry overload soak shadow survive memory startup cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,9 @@ format: $(VENV)/test ## put the code into its standard form
 
 bench: $(VENV)/bench ## side by side with other model servers, about 40 minutes (ARGS=--quick: 3)
 	@$(bin)/python -m loadtests.bench $(ARGS)
+
+telemetry: $(VENV)/bench ## what metrics, traces and logs cost, about 5 minutes
+	@$(bin)/python -m loadtests.telemetry $(ARGS)
 
 overload: $(VENV)/bench ## up to 10 times more than the service can do
 	@$(bin)/python -m loadtests.overload $(ARGS)

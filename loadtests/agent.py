@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,10 @@ TRACES = FOLDER / "apm.socket"
 METRICS = FOLDER / "dsd.socket"
 COUNTS = FOLDER / "counts"
 ANSWER = b"{}"
+
+
+class Failure(Exception):
+    """Something that the benchmark relies on does not hold; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,21 @@ def agent() -> Iterator[None]:
 def counts() -> Counts:
     traces, requests = COUNTS.read_text().split()
     return Counts(int(traces), int(requests))
+
+
+def expect(environ: Mapping[str, str], requests: int, before: Counts) -> None:
+    """Raise Failure unless what a server reports on all requests since `before` has arrived.
+
+    Telemetry that is dropped would cost little. `environ`: the server's, which says what it sends.
+    """
+    time.sleep(1)
+    after = counts()
+    for name, what, arrived in (
+        ("DD_DOGSTATSD_URL", "requests counted", after.requests - before.requests),
+        ("DD_TRACE_AGENT_URL", "traces", after.traces - before.traces),
+    ):
+        if environ.get(name) and arrived < requests:
+            raise Failure(f"{arrived} {what} reached the agent, of {requests}")
 
 
 class _Agent(asyncio.DatagramProtocol):

@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from loadtests.agent import Counts, agent, counts
-from loadtests.environments import ROWS, Failure, Installed, install
+from loadtests.agent import Failure, agent, counts, expect
+from loadtests.environments import ROWS, Installed, install
 from loadtests.measure import load, measure
 from loadtests.report import write
 from loadtests.results import Cell, Record
@@ -82,31 +82,18 @@ def _visit(
         server.check(rows[:CHECKED_ROWS], installed.scores[:CHECKED_ROWS])
         for count, connections in cells:
             bodies = installed.state / f"{count}-rows.jsonl"
-            bodies.write_text(_bodies(installed, rows, count))
+            bodies.write_text(requests(installed, rows, count))
             load(server.url, bodies, connections, WARM_UP_SECONDS)
             sample = measure(server.pid, server.url, bodies, connections, seconds)
             record = Record(Cell(model, count, connections), installed.server.name, turn, sample)
             records.append(record)
             print(record, flush=True)
-    _check_telemetry(installed, before, sum(record.sample.requests for record in records))
+    expect(installed.server.environ, sum(record.sample.requests for record in records), before)
     return records
 
 
-def _check_telemetry(installed: Installed, before: Counts, requests: int) -> None:
-    """Telemetry that is dropped would cost little: all of it must have reached the agent."""
-    time.sleep(1)
-    after, environ = counts(), installed.server.environ
-    for name, expected, arrived in (
-        ("DD_DOGSTATSD_URL", "requests counted", after.requests - before.requests),
-        ("DD_TRACE_AGENT_URL", "traces", after.traces - before.traces),
-    ):
-        if environ.get(name) and arrived < requests:
-            raise Failure(
-                f"{installed.server.title}: {arrived} {expected} reached the agent of {requests}"
-            )
-
-
-def _bodies(installed: Installed, rows: Rows, count: int) -> str:
+def requests(installed: Installed, rows: Rows, count: int) -> str:
+    """Return bodies for wrk, a line each, of `count` rows each."""
     around = [*rows, *rows]
     bodies = (installed.server.body(around[i : i + count]) for i in range(DIFFERENT_BODIES))
     return "".join(json.dumps(body) + "\n" for body in bodies)

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from loadtests import servers
+from loadtests.agent import Failure
 from loadtests.servers import Server
 
 HERE = Path(__file__).parent
@@ -23,10 +24,6 @@ REPOSITORY = HERE.parent
 BUILD = REPOSITORY / "build" / "bench"
 MODELS = BUILD / "models"
 ROWS = MODELS / "rows.json"
-
-
-class Failure(Exception):
-    """A server could not be prepared, started or trusted; the message says why."""
 
 
 @dataclass(frozen=True)

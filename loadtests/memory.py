@@ -24,7 +24,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from loadtests import measure
-from loadtests.environments import ROWS, Failure, Installed, install
+from loadtests.agent import Failure
+from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import Client, post
 from loadtests.running import Running, running
 from loadtests.servers import OURS, Rows

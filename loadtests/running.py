@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from loadtests import measure
-from loadtests.environments import Failure, Installed
+from loadtests.agent import Failure
+from loadtests.environments import Installed
 from loadtests.servers import CEILING, Answer, Rows
 
 START_SECONDS = 90

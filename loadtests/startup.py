@@ -24,7 +24,8 @@ from statistics import median
 from threading import Thread
 
 from loadtests import measure
-from loadtests.environments import ROWS, Failure, Installed, install
+from loadtests.agent import Failure
+from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import get, post
 from loadtests.running import START_SECONDS, free_port, stop
 from loadtests.servers import OURS

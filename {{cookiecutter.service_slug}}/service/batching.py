@@ -39,7 +39,7 @@ class Job:
     submitted: float
     deadline: float
     connection: int | None  # file descriptor
-    span: Any = None  # the request's, if it is traced
+    request: Any = None  # what an observer knows it by
     started: float = 0.0
     finished: float = 0.0
     answers: list[Answer] = field(default_factory=list)
@@ -125,7 +125,7 @@ class Batcher:
             raise overloaded(wait)
 
     def submit(
-        self, rows: list[Row], timeout: float, connection: int | None = None, span: Any = None
+        self, rows: list[Row], timeout: float, connection: int | None = None, request: Any = None
     ) -> Job:
         """Return the finished job for `rows`; raises what `predict` raised for them.
 
@@ -136,7 +136,7 @@ class Batcher:
         if self._queue and self.queued_rows + len(rows) > self._max_queued_rows:
             raise overloaded(self.expected_wait(), "rows")
         now = perf_counter()
-        job = Job(rows, now, now + timeout, connection, span)
+        job = Job(rows, now, now + timeout, connection, request)
         self._enqueue(job)
         self._arrived.set()
         if not job.done.wait(timeout):

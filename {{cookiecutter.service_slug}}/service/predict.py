@@ -91,7 +91,7 @@ class Predict:
         seen.rows = len(rows)
         connection = environ.get("gunicorn.socket")
         descriptor = connection and connection.fileno()
-        seen.job = job = batcher.submit(rows, timeout, descriptor, seen.span)
+        seen.job = job = batcher.submit(rows, timeout, descriptor, seen)
         answered = perf_counter()
         content = _encode({"predictions": job.answers})
         seen.decode = job.submitted - received

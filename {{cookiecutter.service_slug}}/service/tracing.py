@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -90,18 +90,23 @@ class Tracing:
         self._tracer.shutdown(timeout=STOP_SECONDS)
         return time.monotonic() - began < STOP_SECONDS
 
-    def start(self, environ: Mapping[str, Any], resource: str) -> Any:
-        """Return the span of a request, which continues the client's trace if it sent one."""
+    def start(self, environ: Mapping[str, Any], resource: str, began: float) -> Any:
+        """Return the span of a request that began then (perf_counter).
+
+        It continues the client's trace if it sent one.
+        """
+        start = time.time() - (time.perf_counter() - began)
         context = None
         if any(name in environ for name in _UPSTREAM):
             context = self._extract(environ)
         if context is None or context.trace_id is None:
-            return self._span("inference.request", self._service, resource, "web")
+            return self._span("inference.request", self._service, resource, "web", start=start)
         return self._span(
             "inference.request",
             self._service,
             resource,
             "web",
+            start=start,
             trace_id=context.trace_id,
             parent_id=context.span_id,
             context=context,
@@ -110,12 +115,13 @@ class Tracing:
     def finish(
         self,
         span: Any,
+        seconds: float,
         attributes: Mapping[str, str | float],
         call: Call | None = None,
         error: BaseException | None = None,
         failed: bool = False,
     ) -> None:
-        """End a request's span, linked to that of the call which answered it."""
+        """End the span of a request that took so long, linked to the call which answered it."""
         span._set_attributes(self._common)
         span._set_attributes(attributes)
         if call is not None and call.trace_id != span.trace_id:
@@ -124,7 +130,7 @@ class Tracing:
         if error is not None:
             span.set_exc_info(type(error), error, error.__traceback__)
         span.error = int(failed)
-        span.finish()
+        span.finish(span.start + seconds)
         trace: Any = [span]
         for processor in self._processors:
             trace = processor.process_trace(trace)
@@ -133,13 +139,15 @@ class Tracing:
         self._writer.write(trace)
 
     @contextmanager
-    def call(self, spans: Sequence[Any], rows: int) -> Iterator[Call]:
+    def call(self, spans: Iterable[Any], requests: int, rows: int) -> Iterator[Call]:
         """Make the span of a call of the model: a child of the first request that will be kept.
 
+        `spans`: of the requests, of which only as many are taken as it needs to find that one.
         In the thread that calls the model, where it becomes the parent of what the model does.
         """
-        parent = spans[0]
+        parent = None
         for span in spans:
+            parent = parent or span
             if span.context.sampling_priority is None:
                 self._tracer.sample(span)
             if (span.context.sampling_priority or 0) > 0:
@@ -149,7 +157,7 @@ class Tracing:
             "inference.predict", child_of=parent, resource="predict", activate=True
         )
         child.set_metric("inference.batch_rows", rows)
-        child.set_metric("inference.batch_requests", len(spans))
+        child.set_metric("inference.batch_requests", requests)
         try:
             ids = {"trace_id": f"{child.trace_id:032x}", "span_id": f"{child.span_id:016x}"}
             yield Call(child.trace_id, json.dumps([ids]))

@@ -97,13 +97,14 @@ class Shadow:
 
     def stop(self) -> None:
         """End without waiting for copies; what is lost is counted."""
-        if not self._greenlets:
+        greenlets, self._greenlets = self._greenlets, []
+        if not greenlets:
             return
         if self._middleware:
             self._middleware.admission = None
         lost = len(self._queue) + self._sender.under_way
         self._sender.stop()
-        gevent.killall(self._greenlets, block=False)
+        gevent.killall(greenlets, block=False)
         self._record.tell(pause=lambda: None)
         self._record.counts(queued=0, lost_at_exit=lost)
         with gevent.Timeout(PATIENCE_SECONDS, False):  # type: ignore[arg-type]
