@@ -98,7 +98,8 @@ def test_can_write_to_tmp_only(state: dict[str, Any]) -> None:
 
 
 def test_holds_what_serving_needs_and_nothing_else(baked: Path, state: dict[str, Any]) -> None:
-    assert state["folders"] == ["gunicorn.conf.py", "model.py", "service", "service.toml"]
+    files = ["gunicorn.conf.py", "model.py", "service", "service.toml", "shadow-rules.toml"]
+    assert state["folders"] == files
     assert state["artifact"] == sorted(path.name for path in (baked / "artifact").iterdir())
     assert state["tools"] == [] and state["pip"] is False
 

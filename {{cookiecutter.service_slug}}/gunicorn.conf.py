@@ -101,7 +101,7 @@ def post_worker_init(worker: Any) -> None:
     sys.setswitchinterval(0.001)
     # A batch allocates thousands of objects, nearly all of which end with it, without any cycles:
     # Python's 700 would look for garbage every few requests.
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(5_000)
     engine, telemetry = (worker.wsgi.extensions[name] for name in ("engine", "telemetry"))
     try:
         engine.start(telemetry)
