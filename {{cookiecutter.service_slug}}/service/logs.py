@@ -24,8 +24,8 @@ access = logging.getLogger("service.access")
 
 # A worker writes at most so many access lines a second: in an overload every refusal would be one.
 LINES_PER_SECOND = 100
-# Libraries that report every failed delivery get a line a minute each.
-QUIET = ("datadog", "datadog.dogstatsd", "ddtrace")
+# What reports every failed delivery gets a line a minute.
+QUIET = ("datadog", "datadog.dogstatsd", "ddtrace", "service.telemetry")
 QUIET_SECONDS = 60
 
 

@@ -7,6 +7,7 @@ are gathered in plain lists and handed to Datadog's client ten times a second, m
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import gevent
+
+log = logging.getLogger("service.telemetry")
 
 PERIOD = 0.1  # seconds between two deliveries
 SOCKET = "/var/run/datadog/dsd.socket"
@@ -202,11 +205,14 @@ class Metrics:
         due = dict.fromkeys(looks, 0.0)
         while True:
             now = time.monotonic()
-            for seconds, look in looks.items():
-                if now >= due[seconds]:
-                    due[seconds] = now + seconds
-                    look()
-            self.deliver()
+            try:
+                for seconds, look in looks.items():
+                    if now >= due[seconds]:
+                        due[seconds] = now + seconds
+                        look()
+                self.deliver()
+            except Exception:
+                log.exception("metrics could not be delivered")
             asleep = time.monotonic()
             gevent.sleep(PERIOD)
             self.observe("inference.hub_lag", max(0.0, time.monotonic() - asleep - PERIOD))

@@ -1,16 +1,17 @@
 """What the service tells of itself: each request and each call of the model, once it is over.
 
 Metrics, spans and log lines all come from here, so that they agree: same outcome, same times, same
-ids. What an agent does not take is lost; nothing here makes a request wait for one.
+ids. What an agent does not take is lost; nothing here makes a request wait for one, or fail.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -26,6 +27,8 @@ from service.metrics import Metrics, tag
 from service.process import Process
 from service.schema import Row
 from service.settings import Settings
+
+log = logging.getLogger("service.telemetry")  # a line a minute, see service/logs.py
 
 HEALTH = {"/healthz", "/readyz"}
 # Requests that have been answered are reported on so often, and so many in a row: such work takes
@@ -128,9 +131,12 @@ class Telemetry(Observer):
         self._in_flight -= 1
         seconds = perf_counter() - seen.started
         if self._access.wants(status, seconds):
-            line = self._line(seen, status, seconds, request_id)
-            message = f"{seen.method} {seen.route} {status}"
-            self._access.write(status, message, line, seen.error)
+            try:
+                line = self._line(seen, status, seconds, request_id)
+                message = f"{seen.method} {seen.route} {status}"
+                self._access.write(status, message, line, seen.error)
+            except Exception:
+                log.exception("a request could not be logged")
         if self.metrics or self._tracing:
             self._ended.append((seen, status, seconds, request_id))
             if len(self._ended) > MOST_ENDED:
@@ -146,10 +152,13 @@ class Telemetry(Observer):
     def _report(self, most: int) -> None:
         for _ in range(min(most, len(self._ended))):
             seen, status, seconds, request_id = self._ended.popleft()
-            if self.metrics:
-                self._measure(self.metrics, seen, status, seconds)
-            if self._tracing:
-                self._trace(self._tracing, seen, status, seconds, request_id)
+            try:
+                if self.metrics:
+                    self._measure(self.metrics, seen, status, seconds)
+                if self._tracing:
+                    self._trace(self._tracing, seen, status, seconds, request_id)
+            except Exception:
+                log.exception("a request could not be reported")
 
     def _measure(self, to: Metrics, seen: Seen, status: int, seconds: float) -> None:
         route, status_tag, outcome = _tags(seen.route, status)
@@ -226,9 +235,13 @@ class Telemetry(Observer):
     @contextmanager
     def _traced_call(self, to: tracing.Tracing, jobs: Sequence[Job], rows: int) -> Iterator[None]:
         spans = (self._span(to, job.request) for job in jobs)
-        with to.call(spans, len(jobs), rows) as call:
-            for job in jobs:
-                job.call = call
+        with ExitStack() as stack:
+            try:
+                call = stack.enter_context(to.call(spans, len(jobs), rows))
+                for job in jobs:
+                    job.call = call
+            except Exception:
+                log.exception("a call of the model could not be traced")
             yield
 
     def _span(self, to: tracing.Tracing, seen: Seen) -> Any:
@@ -238,10 +251,14 @@ class Telemetry(Observer):
 
     def called(self, rows: Sequence[Row], answers: Sequence[Answer], seconds: float) -> None:
         """Report a call of the model that gave answers."""
-        if self.metrics and self._drift:
+        if self.metrics is None or self._drift is None:
+            return
+        try:
             self.metrics.observe("inference.predict_time", seconds)
             self.metrics.observe("inference.batch_size", len(rows))
             self._drift.call(rows, answers)
+        except Exception:
+            log.exception("a call of the model could not be reported")
 
 
 _OUTCOMES = {499: "cancelled", 503: "shed", 504: "expired"}

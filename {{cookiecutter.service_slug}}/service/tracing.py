@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +165,9 @@ class Tracing:
             child.set_exc_info(type(error), error, error.__traceback__)
             raise
         finally:
-            child.finish()
-            self._tracer.context_provider.activate(None)
+            with suppress(Exception):  # whose answers are there already
+                child.finish()
+                self._tracer.context_provider.activate(None)
 
 
 def ids(span: Any) -> dict[str, str]:
