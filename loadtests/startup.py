@@ -67,8 +67,8 @@ class Log:
     lines: list[tuple[float, str]] = field(default_factory=list)
 
     def follow(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr
-        for line in process.stderr:
+        assert process.stdout
+        for line in process.stdout:
             self.lines.append((time.perf_counter(), line.decode(errors="replace").rstrip()))
 
     def when(self, text: str) -> float:
@@ -107,7 +107,8 @@ def started(
         ["taskset", "-c", str(measure.SERVER_CORE), *installed.fill(command, port)],
         cwd=installed.folder,
         env=environ,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # where -X importtime writes
         start_new_session=True,
     )
     reader = Thread(target=log.follow, args=(process,))

@@ -99,9 +99,6 @@ def post_worker_init(worker: Any) -> None:
     # A model written in Python shares the interpreter with the hub, which asks for it back at each
     # of its system calls. Beside a busy one, p99 of a probe was 17 ms at Python's 5, 9 ms so.
     sys.setswitchinterval(0.001)
-    # A batch allocates thousands of objects, nearly all of which end with it, without any cycles:
-    # Python's 700 would look for garbage every few requests.
-    gc.set_threshold(5_000)
     engine, telemetry = (worker.wsgi.extensions[name] for name in ("engine", "telemetry"))
     try:
         engine.start(telemetry)

@@ -143,6 +143,8 @@ class Batcher:
             job.error = RequestError(504, f"no answer within {timeout * 1e3:.0f} ms", "deadline")
         if job.error:
             raise job.error
+        # It has the job: rows and answers would wait for the collector of garbage.
+        job.request = None
         return job
 
     def close(self) -> None:
