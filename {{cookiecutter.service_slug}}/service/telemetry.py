@@ -31,7 +31,7 @@ from service.settings import Settings
 log = logging.getLogger("service.telemetry")  # a line a minute, see service/logs.py
 
 HEALTH = {"/healthz", "/readyz"}
-# Requests that have been answered are reported on so often, and so many in a row: it takes less time
+# Requests that have been answered are reported on so often, and so many in a row: it takes less
 # when it is not done in between other work, whose code and data it would have to replace in the
 # CPU's caches. If there are more than MOST_ENDED, they do not wait.
 REPORT_SECONDS = 0.05

@@ -15,6 +15,7 @@ from sklearn import metrics as sk
 from service.artifact import Baseline, Data, Golden, Input, Source
 from training import plots
 from training.evaluate import Array, Evaluation, Gate
+from training.figures import Plot
 
 MAX_HISTOGRAMS = 30
 MAX_CATEGORIES = 12
@@ -93,7 +94,7 @@ class ClassRow(NamedTuple):
 class Spread(NamedTuple):
     input: Input
     nulls: float
-    plot: plots.Plot
+    plot: Plot
 
 
 def render_card(facts: Facts, evaluation: Evaluation) -> str:

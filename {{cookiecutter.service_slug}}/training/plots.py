@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn import metrics as sk
 
 from service.artifact import Histogram
 from training.evaluate import Array, Evaluation, Importance
+from training.figures import INK, MAIN, MUTED, OTHER, SHADES, Plot, canvas, one_plot, styled, svg
 
 MAX_CURVES = 10
 MAX_CLASSES = 20
 MAX_BARS = 20
 MAX_POINTS = 5000
 
-MAIN, OTHER, MUTED, INK = "#2f6690", "#d9822b", "#9aa7b4", "#33414f"
 # Told apart by colour-blind readers too.
 CURVES = [MAIN, OTHER, "#2a9d6f", "#b5548d", "#7d6bb0"]
 CURVES += ["#c0453b", "#4ba3c3", "#8a7a2f", "#59636d", "#1f8a8a"]
-SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", MAIN])
-
-# Text is measured in the font that comes with matplotlib and shown in the reader's own.
-MEASURED_FONT, SHOWN_FONT = "'DejaVu Sans'", "system-ui,'Segoe UI',Roboto,Arial,sans-serif"
-
-NO_METADATA = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "card",  # otherwise ids, and so the file, differ from run to run
-    "text.parse_math": False,  # a column may be called $x_1$
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
-styled = matplotlib.rc_context(STYLE)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A picture, what it shows to those who cannot see it, and how to read it."""
-
-    title: str
-    alt: str
-    reading: str
-    src: str
 
 
 @styled
@@ -84,7 +42,7 @@ def performance(evaluation: Evaluation) -> list[Plot]:
 @styled
 def importance(found: list[Importance], score: str) -> Plot:
     top = found[:MAX_BARS][::-1]
-    figure, axes = _figure(height=max(2.2, 0.6 + 0.21 * len(top)))
+    figure, axes = one_plot(height=max(2.2, 0.6 + 0.21 * len(top)))
     axes.barh(
         range(len(top)),
         [item.mean for item in top],
@@ -105,13 +63,13 @@ def importance(found: list[Importance], score: str) -> Plot:
         f"How much {score} drops when one input is shuffled, so that it says nothing any more. The "
         f"whisker is the deviation over repeats, and a bar within its whisker may be chance. "
         f"Inputs that say the same share the importance, and so look unimportant.{more}",
-        _svg(figure),
+        svg(figure),
     )
 
 
 @styled
 def histogram(name: str, found: Histogram) -> Plot:
-    figure, axes = _figure(1.9, 1.15)
+    figure, axes = one_plot(1.9, 1.15)
     axes.tick_params(labelsize=7.5, length=2)
     if found.edges is not None:
         axes.stairs(found.counts, found.edges, fill=True, color=MAIN)
@@ -126,7 +84,7 @@ def histogram(name: str, found: Histogram) -> Plot:
         axes.set_ylim(max(len(values), 3) - 0.4, -0.6)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.tick_params(axis="y", length=0)
-    return Plot(name, f"Histogram of {name}: {_peak(found)}", "", _svg(figure))
+    return Plot(name, f"Histogram of {name}: {_peak(found)}", "", svg(figure))
 
 
 def frequent_classes(evaluation: Evaluation, limit: int) -> list[Any]:
@@ -163,7 +121,7 @@ def _confusion(evaluation: Evaluation) -> Plot:
     rows = Counter(evaluation.truth.tolist())
     counts = np.array([[pairs[true, said] for said in classes] for true in classes])
     shares = counts / np.array([[max(rows[true], 1)] for true in classes])
-    figure, axes = _figure(height=max(3.7, 0.24 * size + 1))
+    figure, axes = one_plot(height=max(3.7, 0.24 * size + 1))
     axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, edgecolors="#dde3e9", linewidth=0.8)
     for (i, j), count in np.ndenumerate(counts):
         share = f"\n{shares[i, j]:.0%}" if size <= 6 else ""
@@ -186,7 +144,7 @@ def _confusion(evaluation: Evaluation) -> Plot:
         f"Confusion matrix: {right} of {len(evaluation.truth)} held-out rows on the diagonal",
         "Each row of the matrix holds the held-out rows of one true class, spread over the answers "
         f"they got; the darker, the larger the share of the class. The diagonal is right.{most}",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -206,7 +164,7 @@ def _curves(evaluation: Evaluation, probability: Array) -> list[Plot]:
 
 
 def _roc(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
-    figure, axes = _figure(height=3.6 + 0.08 * len(shown))
+    figure, axes = one_plot(height=3.6 + 0.08 * len(shown))
     areas = []
     for color, (name, event, score) in zip(CURVES, shown, strict=False):
         false, true, _ = sk.roc_curve(event, score)
@@ -220,12 +178,12 @@ def _roc(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
         f"ROC curve: {'; '.join(areas)}",
         "What finding more of a class costs in false alarms as the threshold falls. Good curves "
         f"hug the upper left corner; guessing follows the dotted line.{most}",
-        _svg(figure),
+        svg(figure),
     )
 
 
 def _precision_recall(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
-    figure, axes = _figure(height=3.6 + 0.08 * len(shown))
+    figure, axes = one_plot(height=3.6 + 0.08 * len(shown))
     areas = []
     for color, (name, event, score) in zip(CURVES, shown, strict=False):
         precision, recall, _ = sk.precision_recall_curve(event, score)
@@ -238,7 +196,7 @@ def _precision_recall(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
         f"Precision-recall curve: {'; '.join(areas)}",
         "How far alarms can be trusted as more of a class is to be found. Good curves stay at the "
         f"top; guessing is right as often as the class is common.{most}",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -253,7 +211,7 @@ def _calibration(evaluation: Evaluation, probability: Array) -> Plot:
         event = np.array([evaluation.classes[i] for i in best]) == evaluation.truth
         score = np.clip(probability.max(axis=1), 0, 1)
         names, meaning = ("right", "wrong"), "the probability of the likeliest class"
-    figure = _canvas(height=4.2)
+    figure = canvas(height=4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     edges = np.linspace(0, 1, 11)
     bins = np.clip(np.digitize(score, edges) - 1, 0, 9)
@@ -279,12 +237,12 @@ def _calibration(evaluation: Evaluation, probability: Array) -> Plot:
         "Whether probabilities mean what they say: of the rows given 80%, 80% should come true, "
         "on the dotted line. Whiskers are 95% intervals, long where rows are few; below, how many "
         "rows got which probability.",
-        _svg(figure),
+        svg(figure),
     )
 
 
 def _predicted(truth: Array, answer: Array) -> Plot:
-    figure, axes = _figure()
+    figure, axes = one_plot()
     _scatter(axes, truth, answer)
     ends = [min(truth.min(), answer.min()), max(truth.max(), answer.max())]
     axes.plot(ends, ends, color=INK, linestyle=":", linewidth=1)
@@ -294,12 +252,12 @@ def _predicted(truth: Array, answer: Array) -> Plot:
         f"Predicted against true values of {len(truth)} held-out rows",
         f"Each point is a held-out row; on the dotted line the answer is exactly right."
         f"{_of_points(truth)}",
-        _svg(figure),
+        svg(figure),
     )
 
 
 def _residuals(truth: Array, answer: Array) -> Plot:
-    figure, axes = _figure()
+    figure, axes = one_plot()
     _scatter(axes, answer, truth - answer)
     axes.axhline(0, color=INK, linestyle=":", linewidth=1)
     axes.set(xlabel="the model's answer", ylabel="residual (truth less answer)")
@@ -308,12 +266,12 @@ def _residuals(truth: Array, answer: Array) -> Plot:
         f"Residuals against predicted values of {len(truth)} held-out rows",
         "What the answers miss. A good model leaves a level band around the dotted line; a bend "
         f"or a funnel is something it has not learnt.{_of_points(truth)}",
-        _svg(figure),
+        svg(figure),
     )
 
 
 def _errors(truth: Array, answer: Array) -> Plot:
-    figure, axes = _figure()
+    figure, axes = one_plot()
     axes.hist(truth - answer, bins=30, color=MAIN)
     axes.axvline(0, color=INK, linestyle=":", linewidth=1)
     axes.set(xlabel="residual (truth less answer)", ylabel="held-out rows")
@@ -323,7 +281,7 @@ def _errors(truth: Array, answer: Array) -> Plot:
         f"Histogram of the residuals of {len(truth)} held-out rows",
         "How often answers miss by how much. Left of the dotted line they were too high, right of "
         "it too low; a long tail is a few answers that are far off.",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -361,23 +319,3 @@ def _unit_square(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-
-
-def _canvas(width: float = 5.2, height: float = 3.7) -> Figure:
-    return Figure(figsize=(width, height), dpi=200, layout="constrained")
-
-
-def _figure(width: float = 5.2, height: float = 3.7) -> tuple[Figure, Axes]:
-    figure = _canvas(width, height)
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure) -> str:
-    """Return the figure as a data URI, the same for the same figure."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # The font to measure in lacks, say, Chinese; the reader's own will have it.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(file, format="svg", metadata=NO_METADATA)
-    svg = file.getvalue().replace(MEASURED_FONT.encode(), SHOWN_FONT.encode())
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()

@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from tools.plan.simulate import spans
 from tools.size.advice import Measured
-from tools.size.picture import GOOD, INK, MAIN, MUTED, OTHER, styled
+from tools.size.picture import GOOD
+from training.figures import INK, MAIN, MUTED, OTHER, styled_file
 
 if TYPE_CHECKING:
     from tools.plan.__main__ import Plan
@@ -23,7 +24,7 @@ SHORT_MINUTES = 15
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@styled
+@styled_file
 def draw(file: Path, plan: Plan, default: Plan, measured: Measured, capacity_rps: float) -> None:
     figure = Figure(figsize=(11, 10), layout="constrained")
     figure.suptitle(

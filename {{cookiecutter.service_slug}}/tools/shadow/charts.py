@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import warnings
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tools.shadow.events import Pair
 from tools.shadow.statistics import Array, bounds, wilson
 from tools.shadow.summary import Classes, Summary, Times
 from tools.shadow.words import percent, period
-from training.plots import (
-    INK,
-    MAIN,
-    MEASURED_FONT,
-    MUTED,
-    NO_METADATA,
-    OTHER,
-    SHADES,
-    SHOWN_FONT,
-    Plot,
-    label,
-    number,
-    styled,
-)
+from training.figures import INK, MAIN, MUTED, OTHER, SHADES, Plot, canvas, one_plot, styled, svg
+from training.plots import label, number
 
 MAX_CLASSES = 12
 MAX_STEPS = 80
@@ -48,7 +32,7 @@ def agreement_so_far(summary: Summary, threshold: float, alpha: float) -> Plot:
     first = min(20, len(pairs))  # before, the band fills the picture
     steps = np.unique(np.geomspace(first, len(pairs), MAX_STEPS).astype(int)) - 1
     low, high = np.array([bounds(int(good[i]), int(pairs[i] - good[i]), alpha) for i in steps]).T
-    figure, axes = _figure()
+    figure, axes = one_plot()
     axes.fill_between(pairs[steps], low, high, color=MAIN, alpha=0.18, linewidth=0)
     axes.plot(pairs[steps], good[steps] / pairs[steps], color=MAIN)
     axes.set(xlabel="pairs compared (log scale)", ylabel="share that agrees", xscale="log")
@@ -62,7 +46,7 @@ def agreement_so_far(summary: Summary, threshold: float, alpha: float) -> Plot:
         "(each side is wrong at most "
         f"{percent(alpha)} of the time, however often one looks). The verdict falls when the band "
         "leaves the dotted threshold behind: above it the candidate agrees enough, below it not.",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -72,7 +56,7 @@ def agreement_over_time(summary: Summary, threshold: float) -> Plot:
     starts, width, good, pairs = _buckets(summary.compared)
     low, high = wilson(good, pairs)
     share = good / pairs
-    figure = _canvas(height=4.0)
+    figure = canvas(height=4.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     middles = [start + width / 2 for start in starts]
     whiskers = np.clip([share - low, high - share], 0, None)
@@ -91,7 +75,7 @@ def agreement_over_time(summary: Summary, threshold: float) -> Plot:
         f"Agreement in {len(pairs)} periods, {percent(share.min())} to {percent(share.max())}",
         f"Each point is a period of {period(width)}; whiskers are 95% intervals, long where pairs "
         "are few. A step or a slope is a change in traffic or in one of the two sides.",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -102,7 +86,7 @@ def flips(classes: Classes) -> Plot:
     size = len(names)
     counts = classes.flips[:size, :size]
     shares = counts / np.maximum(classes.flips.sum(axis=1)[:size, None], 1)
-    figure, axes = _figure(height=max(3.7, 0.3 * size + 1))
+    figure, axes = one_plot(height=max(3.7, 0.3 * size + 1))
     axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, edgecolors="#dde3e9", linewidth=0.8)
     for (i, j), count in np.ndenumerate(counts):
         text = f"{count:,}" + (f"\n{percent(shares[i, j])}" if size <= 6 else "")
@@ -127,14 +111,14 @@ def flips(classes: Classes) -> Plot:
         f"Flip matrix: {changed} of {classes.flips.sum()} rows changed their class",
         "Each row of the matrix holds what live named so, spread over what the candidate named it; "
         f"off the diagonal the answer flips.{more}",
-        _svg(figure),
+        svg(figure),
     )
 
 
 @styled
 def differences(name: str, deltas: Array) -> Plot:
     """How far a number of the answer moves."""
-    figure, axes = _figure(height=3.0)
+    figure, axes = one_plot(height=3.0)
     axes.hist(deltas, bins=60, color=MAIN, log=True)
     axes.axvline(0, color=INK, linestyle=":", linewidth=1)
     axes.set(xlabel=f"{label(name, 40)}: candidate less live", ylabel="rows (log scale)")
@@ -147,14 +131,14 @@ def differences(name: str, deltas: Array) -> Plot:
         f"Half of the rows move by at most {number(p50)}, 95% by at most {number(p95)}, none by "
         f"more than {number(most)}; on average by {number(float(deltas.mean()), 2)}. A hill beside "
         "the dotted line is a shift, a wide one is noise.",
-        _svg(figure),
+        svg(figure),
     )
 
 
 @styled
 def latency(times: Times) -> Plot:
     """Both sides' inference times, one over the other."""
-    figure, axes = _figure()
+    figure, axes = one_plot()
     both = np.maximum(np.concatenate([times.live, times.candidate]), 1e-3)
     ends = np.quantile(both, [0.0005, 0.9995])
     edges = np.geomspace(ends[0] * 0.95, ends[1] * 1.05, 60)
@@ -178,7 +162,7 @@ def latency(times: Times) -> Plot:
         f"candidate {np.median(times.candidate):.3g} ms",
         "Each side times its own model, with one kind of clock, on the same requests. Full lines "
         "are medians, dotted ones the 99th percentiles.",
-        _svg(figure),
+        svg(figure),
     )
 
 
@@ -215,23 +199,3 @@ def _share_axis(axes: Axes, threshold: float, lowest: float) -> None:
         fontsize=8,
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
     )
-
-
-def _canvas(height: float) -> Figure:
-    return Figure(figsize=(5.2, height), dpi=200, layout="constrained")
-
-
-def _figure(height: float = 3.7) -> tuple[Figure, Axes]:
-    figure = _canvas(height)
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure) -> str:
-    """Return the figure as a data URI, the same for the same figure."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # The font to measure in lacks, say, Chinese; the reader's own will have it.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(file, format="svg", metadata=NO_METADATA)
-    svg = file.getvalue().replace(MEASURED_FONT.encode(), SHOWN_FONT.encode())
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()

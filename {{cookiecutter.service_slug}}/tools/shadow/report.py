@@ -13,7 +13,7 @@ from tools.shadow.summary import Summary
 from tools.shadow.tables import Table
 from tools.shadow.thresholds import Thresholds
 from tools.shadow.words import percent
-from training.plots import Plot
+from training.figures import Plot
 
 MAX_HISTOGRAMS = 4
 

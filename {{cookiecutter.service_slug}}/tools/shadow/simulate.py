@@ -26,7 +26,7 @@ from tools.shadow.statistics import (
     wilson,
 )
 from tools.shadow.words import percent
-from training.plots import MAIN, MUTED, OTHER, styled
+from training.figures import MAIN, MUTED, OTHER, styled
 
 LOOK, MOST, SEED = 25, 5_000, 0
 ALPHA, Z = 0.05, 1.645

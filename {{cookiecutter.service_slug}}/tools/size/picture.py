@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tools.size.advice import Sizing
+from training.figures import INK, MAIN, MUTED, OTHER, styled_file
 
-MAIN, OTHER, MUTED, INK, GOOD = "#2f6690", "#d9822b", "#9aa7b4", "#33414f", "#2a9d6f"
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-styled = matplotlib.rc_context(STYLE)
+GOOD = "#2a9d6f"
 
 
-@styled
+@styled_file
 def draw(file: Path, sizing: Sizing, name: str) -> None:
     measured, advice = sizing.measured, sizing.advice
     figure = Figure(figsize=(11, 3.9), layout="constrained")
