@@ -9,13 +9,13 @@ down slows all servers down. Rivals' environments are made under build/bench on 
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
 import time
-from pathlib import Path
+from argparse import Namespace
 
+from loadtests import outcome
 from loadtests.agent import Failure, agent, counts, expect
 from loadtests.environments import ROWS, Installed, install
 from loadtests.measure import load, measure
@@ -99,10 +99,8 @@ def requests(installed: Installed, rows: Rows, count: int) -> str:
     return "".join(json.dumps(body) + "\n" for body in bodies)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _arguments() -> Namespace:
+    parser = outcome.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="a first impression")
     parser.add_argument("--models", nargs="+", choices=("lr", "rf"), default=["lr", "rf"])
     parser.add_argument(
@@ -115,7 +113,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 100], help="rows a request")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     if parser.parse_args().quick:
         parser.set_defaults(**QUICK)
     return parser.parse_args()

@@ -10,7 +10,6 @@ same service with its small default model.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from loadtests import measure
+from loadtests import measure, outcome
 from loadtests.agent import Failure
 from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import Client, post
@@ -125,10 +124,7 @@ def compare(large: Sequence[Served], small: Sequence[Served], model_mb: float) -
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser = outcome.parser(__doc__)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
     print("training both models ...", flush=True)
@@ -150,8 +146,7 @@ def main() -> int:
         for step in steps[True]
         if step.cost > step.bound
     ]
-    write(arguments.out, list(found.values()), steps, model_mb, failures)
-    return 1 if failures else 0
+    return write(arguments.out, list(found.values()), steps, model_mb, failures)
 
 
 def write(
@@ -160,8 +155,7 @@ def write(
     steps: dict[bool, list[Step]],
     model_mb: float,
     failures: list[str],
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+) -> int:
     lines = [
         f"The forest's file has {model_mb:.0f} MB; all figures are MB.",
         "",
@@ -190,23 +184,15 @@ def write(
                 f"| {step.interpreter:.1f} | {(step.cost - step.interpreter) / model_mb:.1%} "
                 f"| {f'{step.bound:.1f}' if preload else '-'} |"
             )
-    lines += [
-        "",
-        *(f"FAILED: {failure}" for failure in failures or ()),
-        *(() if failures else ("Kept: with preload, a further worker costs what it may.",)),
-        "",
-        "Made by `python -m loadtests.memory`.",
-    ]
-    (folder / "memory.md").write_text("\n".join(lines) + "\n")
     document = {
         "model_mb": model_mb,
         "served": [asdict(served) for series in found for served in series],
         "steps": {f"preload={key}": [asdict(step) for step in steps[key]] for key in steps},
-        "failures": failures,
     }
-    (folder / "memory.json").write_text(json.dumps(document, indent=1) + "\n")
+    kept = "with preload, a further worker costs what it may."
+    status = outcome.leave(folder, "memory", lines, document, failures=failures, kept=kept)
     draw(folder / "memory.png", found, model_mb)
-    print("\n".join(lines))
+    return status
 
 
 def _span(ordered: Sequence[float]) -> str:

@@ -9,7 +9,6 @@ forest that is asked row by row), so nothing is gained by batching and probes co
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import math
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from loadtests import measure
+from loadtests import measure, outcome
 from loadtests.environments import ROWS, install
 from loadtests.openloop import Client, Outcome, post, probe, quantile, statuses
 from loadtests.running import running
@@ -102,11 +101,8 @@ async def climb(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = outcome.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=15, help="of each load")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
     rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
@@ -126,14 +122,12 @@ def main() -> int:
         failures.append(f"still disturbed {recovery:.1f} s after the load went away")
     if grown > MEMORY_GROWTH_MB:
         failures.append(f"memory grew by {grown:.0f} MB")
-    write(arguments.out, steps, recovery, grown, failures)
-    return 1 if failures else 0
+    return write(arguments.out, steps, recovery, grown, failures)
 
 
 def write(
     folder: Path, steps: list[Step], recovery: float, grown: float, failures: list[str]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+) -> int:
     best = max(step.goodput for step in steps)
     lines = [
         "| offered | offered/s | answered/s | of the best | 503/s | p99 accepted | p99 of 503 "
@@ -150,16 +144,16 @@ def write(
     lines += [
         "",
         f"Recovered {recovery:.1f} s after the load went away; memory grew by {grown:.1f} MB.",
-        *(f"FAILED: {failure}" for failure in failures),
-        "",
-        "Made by `python -m loadtests.overload`.",
     ]
-    (folder / "overload.md").write_text("\n".join(lines) + "\n")
-    document = {"steps": [asdict(step) for step in steps], "failures": failures}
-    document |= {"recovery_seconds": recovery, "memory_growth_mb": grown}
-    (folder / "overload.json").write_text(json.dumps(document, indent=1) + "\n")
+    document = {
+        "steps": [asdict(step) for step in steps],
+        "recovery_seconds": recovery,
+        "memory_growth_mb": grown,
+    }
+    kept = "what is accepted is answered in time, and the rest is refused at once."
+    status = outcome.leave(folder, "overload", lines, document, failures=failures, kept=kept)
     draw(folder / "overload.png", steps)
-    print("\n".join(lines))
+    return status
 
 
 def draw(file: Path, steps: list[Step]) -> None:

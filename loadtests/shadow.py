@@ -15,7 +15,6 @@ default model as it is, and gives the same answers.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -29,7 +28,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from loadtests import measure
+from loadtests import measure, outcome
 from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import Client, post, quantile
 from loadtests.running import Running, running
@@ -206,8 +205,7 @@ def cost_ms(case: Case, off: Case) -> float:
 
 def write(
     folder: Path, seconds: float, capacity: float, cases: list[Case], failures: list[str]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+) -> int:
     off = cases[0]
     lines = [
         f"{SHARE:.0%} of {capacity:.0f} requests/s, one worker; {len(off.rounds)} rounds of "
@@ -226,23 +224,22 @@ def write(
             f"| {case.against(off, 'p99'):.3f} | {case.median('cpu_ms'):.3f} | {cost} | {copied} "
             f"| {sum(one.failed for one in case.rounds)} | {case.median('disturbance'):.0%} |"
         )
-    lines += [
-        "",
-        *(f"FAILED: {failure}" for failure in failures),
-        *(() if failures else ("Kept: clients do not notice.",)),
-        "",
-        f"Made by `python -m loadtests.shadow --rounds {len(off.rounds)} --seconds {seconds:g}`.",
-    ]
-    (folder / "shadow.md").write_text("\n".join(lines) + "\n")
     document = {
         "capacity": capacity,
         "seconds": seconds,
         "cases": [asdict(case) for case in cases],
-        "failures": failures,
     }
-    (folder / "shadow.json").write_text(json.dumps(document, indent=1) + "\n")
+    status = outcome.leave(
+        folder,
+        "shadow",
+        lines,
+        document,
+        failures=failures,
+        kept="clients do not notice.",
+        options=f"--rounds {len(off.rounds)} --seconds {seconds:g}",
+    )
     draw(folder / "shadow.png", cases)
-    print("\n".join(lines))
+    return status
 
 
 def draw(file: Path, cases: Sequence[Case]) -> None:
@@ -262,20 +259,16 @@ def draw(file: Path, cases: Sequence[Case]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = outcome.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
     print("training ...", flush=True)
     rows = json.loads(ROWS.read_text())
     capacity, cases = run(rows, arguments.rounds, arguments.seconds)
     failures = judge(cases)
-    write(arguments.out, arguments.seconds, capacity, cases, failures)
-    return 1 if failures else 0
+    return write(arguments.out, arguments.seconds, capacity, cases, failures)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,21 @@
     python -m loadtests.soak                30 minutes; writes results/soak.{md,json,png}
     python -m loadtests.soak --minutes 3    a look
 
-Two workers get 80 % of the measured capacity in an open loop: half of the time with workers that
-stay, for memory, descriptors and threads; half with MAX_REQUESTS, so that each is replaced several
-times, for losses. Greenlets cannot be seen from outside; there is one for each open connection, so
-descriptors stand for them: when the load has gone, there must be as many as before it.
+Two workers get 80 % of what they can do, in an open loop: half of the time with workers that stay,
+for memory, descriptors and threads; half with MAX_REQUESTS, so that each is replaced several times,
+for losses. 80 % of capacity is what takes 80 % of the core's time: machines change their speed, so
+the load follows, every 5 seconds. Greenlets cannot be seen from outside; there is one for each open
+connection, so descriptors stand for them: when the load has gone, there must be as many as before.
 
 The model is the default one, asked row by row, which makes some hundred requests a second the
-capacity; the default itself answers more than a client in Python can offer. Capacity is what two
-clients a worker get: with more there are larger batches, which cost less a request than the single
-ones that an open loop brings. No request is sent twice: a connection that ends without having
-announced it loses a request. Leave the machine alone meanwhile: the service rightly refuses (503)
-what it cannot do beside a busy neighbour, so refusals count only where nobody else took a core.
+capacity; the default itself answers more than a client in Python can offer. No request is sent
+twice: a connection that ends without having announced it loses a request. The service rightly
+refuses (503) what it cannot do beside a busy neighbour, when the machine slows down, or while a new
+worker's start takes its share, so refusals count only where nothing of that was the case.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -28,25 +27,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import mean
 
 from matplotlib.figure import Figure
 
-from loadtests import measure
+from loadtests import measure, outcome
 from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import Client, Outcome, post, quantile, statuses
 from loadtests.running import Running, running
 from loadtests.servers import OURS, Rows
 
 SHARE = 0.8
+# Of what clients get who wait for their answers; single requests cost more than those in batches.
+START = 0.6
 WORKERS = 2
 REPLACEMENTS = 5
 CLIENTS = 2 * WORKERS
-CAPACITY_SECONDS = 10
+CAPACITY_SECONDS = 5
 KEEPALIVE = 5  # the service's default; a client has to give up a connection before
-WINDOWS = 60
+WINDOW_SECONDS = 5
 GROWTH = 0.05
 DISTURBED = 0.05
-TITLE = "80 % of capacity: workers that stay, then workers that are replaced"
+FULL = 0.97
+TITLE = "80 % of a core: workers that stay, then workers that are replaced"
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,22 @@ class Window:
     """A part of the load, and the workers at its end. Times in seconds, from the first phase's."""
 
     time: float
+    rate: float
     sent: int
     statuses: dict[int, int]
     p50: float
     p99: float
-    # The share of the server's core that the service had; and what others had of either core.
+    # The share of the server's core that the service had, also in its fullest second; and what
+    # others had of either core.
     load: float
+    fullest: float
     disturbance: float
+    starting: bool
     workers: list[Worker]
+
+    @property
+    def may_refuse(self) -> bool:
+        return self.disturbance > DISTURBED or self.fullest > FULL or self.starting
 
 
 @dataclass
@@ -79,7 +90,6 @@ class Phase:
 
     name: str
     max_requests: int
-    rate: float
     before: list[Worker] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     after: list[Worker] = field(default_factory=list)
@@ -95,13 +105,13 @@ class Phase:
             total.update(window.statuses)
         return total
 
-    def refused(self, disturbed: bool) -> int:
-        """Return the 503s of windows in or before which others took a core, or did not."""
+    def refused(self, rightly: bool) -> int:
+        """Return the 503s of windows in or before which there was a reason to refuse, or none."""
         before = [self.windows[0], *self.windows]
         return sum(
             window.statuses.get(503, 0)
             for window, last in zip(self.windows, before, strict=False)
-            if (max(window.disturbance, last.disturbance) > DISTURBED) == disturbed
+            if (window.may_refuse or last.may_refuse) == rightly
         )
 
     @property
@@ -125,42 +135,54 @@ def look(root: int) -> list[Worker]:
 
 
 async def soak(
-    phase: Phase, server: Running, requests: Sequence[bytes], seconds: float, since: float
+    phase: Phase,
+    server: Running,
+    requests: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    since: float,
 ) -> None:
-    """Offer the load in windows that overlap in nothing but their last answers."""
+    """Offer the load in windows that overlap in nothing but their last answers; `rate` to start."""
     client = Client(server.port, reuse_seconds=KEEPALIVE - 1)
     loop = asyncio.get_running_loop()
     phase.before = look(server.pid)
-    count = max(3, min(WINDOWS, round(seconds / 5)))
+    count = max(3, round(seconds / WINDOW_SECONDS))
     length = seconds / count
     started = loop.time()
     judging: list[asyncio.Task[None]] = []
 
     async def judge(
-        offered: asyncio.Task[list[Outcome]], at: float, load: float, rest: float
+        offered: asyncio.Task[list[Outcome]], at: float, rate: float, seen: list[Second]
     ) -> None:
         workers = look(server.pid)
         outcomes = await offered
         window = Window(
             time=since + at,
+            rate=rate,
             sent=len(outcomes),
             statuses=dict(statuses(outcomes)),
             p50=quantile([outcome.seconds for outcome in outcomes], 0.5),
             p99=quantile([outcome.seconds for outcome in outcomes], 0.99),
-            load=load,
-            disturbance=rest,
+            load=mean(second.load for second in seen),
+            fullest=max(second.load for second in seen),
+            disturbance=mean(second.others for second in seen),
+            starting=bool({worker.pid for worker in workers} - set(phase.pids)),
             workers=workers,
         )
         phase.windows.append(window)
         report(phase, window)
 
     for number in range(1, count + 1):
-        before = spent(server.pid)
-        offered = asyncio.create_task(client.offer(requests, phase.rate, length))
-        await asyncio.sleep(started + number * length - loop.time())
-        cpu, *others = (now - then for now, then in zip(spent(server.pid), before, strict=True))
-        rest = max(0.0, *others) / length
-        judging.append(asyncio.create_task(judge(offered, number * length, cpu / length, rest)))
+        offered = asyncio.create_task(client.offer(requests, rate, length))
+        seen = []
+        for part in range(1, WINDOW_SECONDS + 1):
+            before = spent(server.pid)
+            end = started + (number - 1 + part / WINDOW_SECONDS) * length
+            await asyncio.sleep(end - loop.time())
+            seen.append(spent(server.pid).since(before))
+        judging.append(asyncio.create_task(judge(offered, number * length, rate, seen)))
+        # Quickly down, since too much is another test; slowly up.
+        rate *= min(max(SHARE / mean(second.load for second in seen), 0.5), 1.05)
     await asyncio.gather(*judging)
     client.close()
     # Every connection is closed by now, and a worker that is being replaced has its successor.
@@ -168,13 +190,38 @@ async def soak(
     phase.after = look(server.pid)
 
 
-def spent(server: int) -> tuple[float, float, float]:
-    """CPU seconds so far: the server's, and what others had of its core and of the client's.
+@dataclass(frozen=True)
+class Second:
+    """What the service had of its core, and what others had of it or of the client's.
 
     A client that has to wait for its core sends what it owes in a burst, which is another load.
     """
+
+    load: float
+    others: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds so far: of time, of the server's CPU, of others' on its core and the client's."""
+
+    time: float
+    server: float
+    beside_server: float
+    beside_client: float
+
+    def since(self, before: Spent) -> Second:
+        seconds = self.time - before.time
+        others = max(
+            self.beside_server - before.beside_server, self.beside_client - before.beside_client
+        )
+        return Second((self.server - before.server) / seconds, max(0.0, others) / seconds)
+
+
+def spent(server: int) -> Spent:
     cpu = measure.tree_cpu_seconds(server)
-    return (
+    return Spent(
+        time.monotonic(),
         cpu,
         measure.core_busy_seconds() - cpu,
         measure.core_busy_seconds(measure.LOAD_CORE) - time.process_time(),
@@ -184,9 +231,9 @@ def spent(server: int) -> tuple[float, float, float]:
 def report(phase: Phase, window: Window) -> None:
     total = phase.statuses
     print(
-        f"{window.time:5.0f} s  {phase.name}  sent {phase.sent}, "
+        f"{window.time:5.0f} s  {phase.name}  {window.rate:.0f}/s, sent {phase.sent}, "
         f"not 200: {sum(n for status, n in total.items() if status != 200)}, "
-        f"p99 {window.p99 * 1e3:.0f} ms, others {window.disturbance:.0%}, "
+        f"p99 {window.p99 * 1e3:.0f} ms, load {window.load:.0%}, others {window.disturbance:.0%}, "
         + ", ".join(
             f"{worker.pid}: {worker.rss_mb:.1f} MB {worker.descriptors} fds"
             for worker in window.workers
@@ -195,10 +242,7 @@ def report(phase: Phase, window: Window) -> None:
     )
 
 
-def run(
-    installed: Installed, rows: Rows, minutes: float, max_requests: int | None
-) -> tuple[float, list[Phase]]:
-    """Return the capacity (requests a second) and both phases."""
+def run(installed: Installed, rows: Rows, minutes: float, max_requests: int | None) -> list[Phase]:
     requests = [post("/predict", json.dumps({"instances": [row]}).encode()) for row in rows]
     seconds = minutes * 60 / 2
     environ = {**OURS.environ, "WEB_CONCURRENCY": str(WORKERS), "KEEPALIVE": str(KEEPALIVE)}
@@ -206,17 +250,16 @@ def run(
     with running(replace(installed, server=replace(OURS, environ=environ)), rows) as server:
         server.check(rows, installed.scores)
         capacity = asyncio.run(saturate(server, requests[0]))
-        rate = SHARE * capacity
-        print(f"capacity {capacity:.0f} requests/s, offering {rate:.0f}/s", flush=True)
-        phases.append(Phase("staying", 0, rate))
-        asyncio.run(soak(phases[0], server, requests, seconds, since=0.0))
+        phases.append(Phase("staying", 0))
+        asyncio.run(soak(phases[0], server, requests, START * capacity, seconds, since=0.0))
+    rate = quantile([window.rate for window in phases[0].windows], 0.5)
     if max_requests is None:
         max_requests = max(100, int(rate * seconds / WORKERS / (REPLACEMENTS + 1)))
     environ["MAX_REQUESTS"] = str(max_requests)
     with running(replace(installed, server=replace(OURS, environ=environ)), rows) as server:
-        phases.append(Phase("replaced", max_requests, rate))
-        asyncio.run(soak(phases[1], server, requests, seconds, since=seconds))
-    return capacity, phases
+        phases.append(Phase("replaced", max_requests))
+        asyncio.run(soak(phases[1], server, requests, rate, seconds, since=seconds))
+    return phases
 
 
 async def saturate(server: Running, request: bytes) -> float:
@@ -234,8 +277,8 @@ def judge(phases: Sequence[Phase]) -> list[str]:
         lost = {status: n for status, n in phase.statuses.items() if status not in (200, 503)}
         if lost:
             failures.append(f"{phase.name}: neither 200 nor 503 (0: no answer): {lost}")
-        if refused := phase.refused(disturbed=False):
-            failures.append(f"{phase.name}: {refused} refused (503) though nobody took a core")
+        if refused := phase.refused(rightly=False):
+            failures.append(f"{phase.name}: {refused} refused (503) though there was time for them")
     stayed, replaced = phases
     if len(stayed.pids) != WORKERS:
         failures.append(f"staying: {len(stayed.pids)} workers were seen instead of {WORKERS}")
@@ -267,36 +310,31 @@ def lifetime(phase: Phase, pid: int) -> tuple[Worker, Worker]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = outcome.parser(__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument(
         "--max-requests", type=int, help="default: what replaces each worker some 5 times"
     )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
     print("training ...", flush=True)
     installed = install(OURS, "steady")
     rows = json.loads(ROWS.read_text())
-    capacity, phases = run(installed, rows, arguments.minutes, arguments.max_requests)
+    phases = run(installed, rows, arguments.minutes, arguments.max_requests)
     failures = judge(phases)
-    write(arguments.out, arguments.minutes, capacity, phases, failures)
-    return 1 if failures else 0
+    return write(arguments.out, arguments.minutes, phases, failures)
 
 
-def write(
-    folder: Path, minutes: float, capacity: float, phases: list[Phase], failures: list[str]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder: Path, minutes: float, phases: list[Phase], failures: list[str]) -> int:
     stayed, replaced = phases
+    rates = sorted(window.rate for phase in phases for window in phase.windows)
     lines = [
-        f"{minutes:g} minutes at {stayed.rate:.0f} requests/s, {SHARE:.0%} of {capacity:.0f}; "
-        f"{WORKERS} workers on one core.",
+        f"{minutes:g} minutes at what took {SHARE:.0%} of one core, {rates[0]:.0f} to "
+        f"{rates[-1]:.0f} requests/s; {WORKERS} workers.",
         "",
-        "| workers | requests | answered 200 | 503 | 503 beside a busy neighbour | lost | p50 "
-        "| p99, median of windows, worst | workers in all | share of its core, others' of either |",
+        "| workers | requests | answered 200 | 503 | 503 with the core full, taken, or a worker "
+        "starting | lost | p50 | p99, median of windows, worst | workers in all "
+        "| share of its core, others' of either |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for phase in phases:
@@ -309,8 +347,8 @@ def write(
         disturbed = sum(w.disturbance for w in windows) / len(windows)
         lines.append(
             f"| {phase.name}{f', MAX_REQUESTS={phase.max_requests}' * (phase.max_requests > 0)} "
-            f"| {phase.sent} | {found[200]} | {phase.refused(disturbed=False)} "
-            f"| {phase.refused(disturbed=True)} | {phase.sent - found[200] - found[503]} "
+            f"| {phase.sent} | {found[200]} | {phase.refused(rightly=False)} "
+            f"| {phase.refused(rightly=True)} | {phase.sent - found[200] - found[503]} "
             f"| {p50 * 1e3:.1f} ms | {p99 * 1e3:.0f}, {max(w.p99 for w in windows) * 1e3:.0f} ms "
             f"| {len(phase.pids)} | {load:.0%}, {disturbed:.0%} |"
         )
@@ -331,23 +369,21 @@ def write(
             f"| {idle.descriptors}, {max(w.descriptors for w in seen)}, {worker.descriptors} "
             f"| {worker.threads} |"
         )
-    lines += [
-        "",
-        *(f"FAILED: {failure}" for failure in failures),
-        *(() if failures else ("Kept: flat, and nothing was lost.",)),
-        "",
-        f"Made by `python -m loadtests.soak --minutes {minutes:g}`.",
-    ]
-    (folder / "soak.md").write_text("\n".join(lines) + "\n")
     document = {
         "minutes": minutes,
-        "capacity": capacity,
         "phases": [asdict(phase) for phase in phases],
-        "failures": failures,
     }
-    (folder / "soak.json").write_text(json.dumps(document, indent=1) + "\n")
+    status = outcome.leave(
+        folder,
+        "soak",
+        lines,
+        document,
+        failures=failures,
+        kept="flat, and nothing was lost.",
+        options=f"--minutes {minutes:g}",
+    )
     draw(folder / "soak.png", phases)
-    print("\n".join(lines))
+    return status
 
 
 def draw(file: Path, phases: Sequence[Phase]) -> None:

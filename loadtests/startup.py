@@ -8,7 +8,6 @@ loads the model. Both run on one core, in turns, with bytecode cached; figures a
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -19,11 +18,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import median
 from threading import Thread
 
-from loadtests import measure
+from loadtests import measure, outcome
 from loadtests.agent import Failure
 from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import get, post
@@ -238,11 +236,8 @@ def profile(installed: Installed) -> tuple[list[Imported], list[Imported]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = outcome.parser(__doc__)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
     print("training ...", flush=True)
@@ -265,27 +260,16 @@ def main() -> int:
     failures = [f"imported, though not needed: {name}" for name in needless(served, libraries)]
     if ratio > MOST:
         failures.append(f"ready after {ratio:.2f}x the bare interpreter's time, over {MOST:g}x")
-    lines = [
-        *table(starts, bare, empty),
-        *import_table(served, libraries, first),
-        *(f"FAILED: {failure}" for failure in failures),
-        *(() if failures else (f"Kept: ready after at most {MOST:g}x, and nothing needless.",)),
-        "",
-        "Made by `python -m loadtests.startup`.",
-    ]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "startup.md").write_text("\n".join(lines) + "\n")
+    lines = [*table(starts, bare, empty), *import_table(served, libraries, first)]
     document = {
         "ratio": ratio,
         "bare": bare,
         "empty": empty,
         "starts": {name: [asdict(start) for start in series] for name, series in starts.items()},
         "packages": [asdict(package) for package in packages(served).values()],
-        "failures": failures,
     }
-    (arguments.out / "startup.json").write_text(json.dumps(document, indent=1) + "\n")
-    print("\n".join(lines))
-    return 1 if failures else 0
+    kept = f"ready after at most {MOST:g}x, and nothing needless."
+    return outcome.leave(arguments.out, "startup", lines, document, failures=failures, kept=kept)
 
 
 def table(
@@ -336,7 +320,7 @@ def import_table(
             f"| {package.modules} | {package.parent or '-'} | {extra} |"
         )
     late = ", ".join(f"{m.name} ({m.own * 1e3:.1f} ms)" for m in first) or "nothing"
-    return [*lines, "", f"The first prediction imports {late}.", ""]
+    return [*lines, "", f"The first prediction imports {late}."]
 
 
 if __name__ == "__main__":

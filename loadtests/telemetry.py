@@ -10,7 +10,6 @@ minutes. Each variant's ratio is taken to the plain service's second just before
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from loadtests import outcome
 from loadtests.agent import agent, counts, expect
 from loadtests.bench import requests
 from loadtests.environments import ROWS, Installed, install
@@ -46,12 +46,9 @@ class Cost:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = outcome.parser(__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     rounds = 5 if arguments.quick else arguments.rounds
     rows: Rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
@@ -62,9 +59,7 @@ def main() -> int:
         with agent(), ExitStack() as stack:
             servers = [stack.enter_context(running(each, rows)) for each in installed]
             costs += compare(model, installed, servers, rows, rounds)
-    write(arguments.out, costs, rounds)
-    observed = [cost for cost in costs if cost.variant == OBSERVED.title]
-    return 0 if all(cost.share >= SHARE_OBSERVED for cost in observed) else 1
+    return write(arguments.out, costs, rounds)
 
 
 def compare(
@@ -116,7 +111,7 @@ def compare(
     return found
 
 
-def write(folder: Path, costs: list[Cost], rounds: int) -> None:
+def write(folder: Path, costs: list[Cost], rounds: int) -> int:
     lines = [
         "# What telemetry costs",
         "",
@@ -138,11 +133,21 @@ def write(folder: Path, costs: list[Cost], rounds: int) -> None:
             for cost in costs
             if cost.model == model
         ]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "telemetry.md").write_text("\n".join(lines) + "\n")
-    document = json.dumps([asdict(cost) for cost in costs], indent=1)
-    (folder / "telemetry.json").write_text(document + "\n")
-    print(*lines, sep="\n")
+    failures = [
+        f"{MODEL_TITLES[cost.model]}: {cost.share:.0%} of the throughput without, "
+        f"under {SHARE_OBSERVED:.0%}"
+        for cost in costs
+        if cost.variant == OBSERVED.title and cost.share < SHARE_OBSERVED
+    ]
+    return outcome.leave(
+        folder,
+        "telemetry",
+        lines,
+        {"costs": [asdict(cost) for cost in costs]},
+        failures=failures,
+        kept=f"with all of it on, at least {SHARE_OBSERVED:.0%} of the throughput without.",
+        options=f"--rounds {rounds}",
+    )
 
 
 if __name__ == "__main__":

@@ -831,3 +831,43 @@ def test_conservation(
     assert 0.1 < share < 0.5 if traced else share < 0.05
     assert not any(line["level"] in ("ERROR", "CRITICAL") for line in lines)
     assert all(("dd.trace_id" in line) == traced for line in lines if "request_id" in line)
+
+
+def test_copies_are_marked_where_a_candidate_tells_of_them(
+    baked: Path, agent: Agent, table: dict[str, dict[str, Any]]
+) -> None:
+    """So that live's dashboards stay clean, and a copy's trace is not part of a client's."""
+    agent.clear()
+    version = manifest(baked)["version"]
+    with Receiver() as of_live, Receiver() as of_candidate:
+        role = scene(agent, of_candidate, SHADOW_ROLE="candidate", WEB_CONCURRENCY=1)
+        with serve(baked, **role) as candidate:
+            env = scene(agent, of_live, SHADOW_URL=candidate.url, WEB_CONCURRENCY=1)
+            with serve(baked, SHADOW_MAX_RPS=0, **env) as live:
+                watched = Watched(live, agent, of_live)
+                traced = {"traceparent": f"00-{1:032x}-{2:016x}-01"}
+                for number in range(20):
+                    assert watched.ask(f"ghost-{number}", **traced).status_code == 200
+                of_live.wait(lambda: of_live.total("shadow.compare", verdict="match") == 20)
+                live.process.terminate()
+                assert live.process.wait(10) == 0
+                pairs = {line["pair_id"] for line in log(live) if "pair_id" in line}
+            candidate.process.terminate()
+            assert candidate.process.wait(10) == 0
+            lines = log(candidate)
+        copies = agent.wait_spans(20, {"traffic": "shadow"})
+        assert {span["meta"]["shadow.pair_id"] for span in copies} == pairs and len(pairs) == 20
+        roots = [span for span in agent.spans if span["meta"].get("span.kind") == "server"]
+        own = [span for span in roots if "traffic" not in span["meta"]]
+        assert len(own) == 20 and {trace_id(span) for span in own} == {1}
+        assert 1 not in {trace_id(span) for span in copies}
+
+        conforms(of_live, table, version)
+        of_candidate.wait(lambda: of_candidate.total("inference.requests") == 20)
+        assert {sample.tags.pop("traffic") for sample in of_candidate.samples} == {"shadow"}
+        conforms(of_candidate, table, version)
+    access = [line for line in lines if line["logger"] == "service.access"]
+    assert len(access) == 20 and {line["shadow.pair_id"] for line in access} == pairs
+    usage = [line for line in lines if line.get("event") == "shadow.usage"][-1]
+    assert (usage["requests"], usage["version"]) == (20, version)
+    assert 0 < usage["cpu_seconds"] < 5

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from loadtests.serving import environment, serving
+
 FOLDER = Path(__file__).parent
-START_SECONDS = 60
 
 
 def main() -> int:
@@ -25,7 +19,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.host:
         return locust(arguments.host, arguments.ui)
-    with service() as host:
+    with serving(environment()) as host:
         return locust(host, arguments.ui)
 
 
@@ -44,43 +38,6 @@ def locust(host: str, ui: bool) -> int:
     if not ui:
         print(f"report: {FOLDER.name}/report.html")
     return status
-
-
-@contextmanager
-def service() -> Iterator[str]:
-    """Start this service on a free port and yield its address once it is ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service"],
-        cwd=FOLDER.parent,
-        env=environment() | {"BIND_HOST": "127.0.0.1", "PORT": str(port)},
-    )
-    host = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not ready(host):
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the service did not become ready within {START_SECONDS} s")
-            time.sleep(0.2)
-        yield host
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def ready(host: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{host}/readyz", timeout=1):
-            return True
-    except (urllib.error.URLError, TimeoutError):
-        return False
-
-
-def environment() -> dict[str, str]:
-    # Locust puts the folder of its file on the path, not the service's.
-    return os.environ | {"PYTHONPATH": str(FOLDER.parent)}
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ _INVOLVED = {"TRANSFER-ENCODING", "EXPECT", "UPGRADE", "TE", "TRAILER"}
 # more, a body without end or requests in a row, would keep all others waiting; so it pauses.
 TURN_SECONDS = 0.005
 _turn_began = 0.0
+# When the loop last asked what has come (perf_counter). Of many requests that came together, the
+# last is read when all others have been: it has waited since then.
+_asked = 0.0
+
+
+def _note_asked() -> None:
+    global _asked
+    _asked = time.perf_counter()
 
 
 def take_turns() -> None:
@@ -78,6 +86,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._retire_after, self.max_requests = self.max_requests, sys.maxsize
         self._since = time.monotonic()
         super().init_process()
+
+    def run(self) -> None:
+        self._asking = gevent.get_hub().loop.check()
+        self._asking.start(_note_asked)
+        super().run()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection: plain requests here, and from the first other one on in gunicorn."""
@@ -128,8 +141,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _answer(self, environ: dict[str, Any], client: Any) -> bool:
         """Run the application and send what it says; return whether the connection stays open."""
-        # With many requests at once this is where they queue, so from here on they wait.
-        environ["service.arrived"] = time.perf_counter()
+        environ["service.arrived"] = _asked
         take_turns()
         self.nr += 1
         self._retire_if_due(self.nr)

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from loadtests.serving import free_port
 from loadtests.slo import Slo
 from service.artifact import read_manifest
 from tools.observe.dogstatsd import Event, Sample, parse
 from tools.observe.facts import Facts
 from tools.observe.picture import picture
-from tools.observe.processes import port
 from tools.observe.sketch import Sketch
 from tools.observe.view import View
 from tools.observe.windows import HISTORY, STALE, Windows
@@ -184,7 +184,7 @@ def test_a_picture_needs_nothing_from_elsewhere(facts: Facts) -> None:
 
 
 def test_the_service_is_seen_at_work_and_ends_with_the_screen() -> None:
-    host = f"http://127.0.0.1:{(number := port())}"
+    host = f"http://127.0.0.1:{(number := free_port())}"
     ours, theirs = pty.openpty()
     tool = subprocess.Popen(
         [sys.executable, "-m", "tools.observe", "--no-traces"],

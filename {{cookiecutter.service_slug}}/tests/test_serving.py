@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from loadtests.__main__ import service
+from loadtests.serving import environment, serving
 from service.artifact import read_manifest
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 def test_it_boots_predicts_and_stops() -> None:
     golden = read_manifest(ROOT / "artifact").golden
-    with service() as host:
+    with serving(environment()) as host:
         request = urllib.request.Request(
             f"{host}/predict",
             json.dumps({"instances": golden.instances}).encode(),

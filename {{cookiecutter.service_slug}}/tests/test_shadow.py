@@ -26,6 +26,7 @@ from service.settings import Settings
 from service.shadow import Shadow, shadow
 from service.shadow.admission import Governor, Rate, Switch, sampled
 from service.shadow.breaker import LONGEST_PAUSE, PAUSE, TRIAL_SECONDS, Breaker
+from service.shadow.candidate import Candidate
 from service.shadow.client import Client, Failed
 from service.shadow.comparison import Comparator, NotJson, read_rules
 from service.shadow.copies import Copy, Queue
@@ -765,8 +766,11 @@ def test_it_is_not_in_the_way_unless_it_is_wanted(
     assert "shadow" not in create_app(settings, toy.predict).extensions
     monkeypatch.setenv("SHADOW_URL", "http://candidate:8000")
     assert isinstance(create_app(settings, toy.predict).wsgi_app, ShadowMiddleware)
+    # A candidate counts what it is sent, and copies nothing on.
     monkeypatch.setenv("SHADOW_ROLE", "candidate")
-    assert "shadow" not in create_app(settings, toy.predict).extensions
+    candidate = create_app(settings, toy.predict)
+    assert isinstance(candidate.extensions["shadow"], Candidate)
+    assert not isinstance(candidate.wsgi_app, ShadowMiddleware)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from service.artifact import Baseline, Data, Golden, Input, Source
 from training import plots
 from training.evaluate import Array, Evaluation, Gate
 from training.figures import Plot
+from training.intervals import wilson
 
 MAX_HISTOGRAMS = 30
 MAX_CATEGORIES = 12
@@ -142,7 +143,7 @@ def _intervals(evaluation: Evaluation, seed: int) -> dict[str, Interval | None]:
             "rmse": _bootstrap(sk.root_mean_squared_error, truth, answer, seed),
             "mae": _bootstrap(sk.mean_absolute_error, truth, answer, seed),
         }
-    low, high = plots.wilson(np.sum(truth == answer), len(truth))
+    low, high = wilson(np.sum(truth == answer), len(truth))
     found: dict[str, Interval | None] = {"accuracy": Interval(float(low), float(high))}
     if evaluation.probability is not None and "roc_auc" in evaluation.metrics:
         one_hot = truth[:, None] == np.asarray(evaluation.classes)[None, :]
@@ -196,7 +197,7 @@ def _class_rows(evaluation: Evaluation) -> list[ClassRow]:
 def _share(hits: int, rows: int) -> str:
     if not rows:
         return "–"
-    low, high = plots.wilson(hits, rows)
+    low, high = wilson(hits, rows)
     return f"{hits / rows:.1%} ({low:.0%}–{high:.0%})"
 
 

@@ -15,6 +15,7 @@ from sklearn import metrics as sk
 from service.artifact import Histogram
 from training.evaluate import Array, Evaluation, Importance
 from training.figures import INK, MAIN, MUTED, OTHER, SHADES, Plot, canvas, one_plot, styled, svg
+from training.intervals import wilson
 
 MAX_CURVES = 10
 MAX_CLASSES = 20
@@ -103,15 +104,6 @@ def label(value: object, width: int = 18) -> str:
 def number(value: float, digits: int = 4) -> str:
     whole = 10**digits <= abs(value) < 1e15
     return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
-
-
-def wilson(hits: Array | int, rows: Array | int) -> tuple[Array, Array]:
-    """Return the 95% interval of a share: sound for few rows, and for shares of 0 and 1."""
-    z = 1.96
-    share, shrink = hits / rows, 1 + z**2 / rows
-    middle = (share + z**2 / (2 * rows)) / shrink
-    half = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / shrink
-    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
 def _confusion(evaluation: Evaluation) -> Plot:

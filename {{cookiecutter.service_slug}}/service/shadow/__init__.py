@@ -6,8 +6,9 @@
     sender.py       sends them (client.py), unless the candidate is in trouble (breaker.py)
     comparison.py   compares the answers
     record.py       tells: metrics, and events that the report and the gate read
+    candidate.py    is what runs at the other end
 
-There is nothing of it in a request's way unless SHADOW_URL is set.
+There is nothing of it in a request's way unless SHADOW_URL or SHADOW_ROLE is set.
 """
 
 from __future__ import annotations
@@ -22,25 +23,26 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.shadow.admission import LOOK_SECONDS, SWITCH_SECONDS, Admission, Governor, Switch
 from service.shadow.breaker import Breaker
+from service.shadow.candidate import Candidate
 from service.shadow.comparison import Comparator, Rule, read_rules
 from service.shadow.copies import Queue
 from service.shadow.middleware import ShadowMiddleware, Wsgi
-from service.shadow.record import Events, Faults, Record, log
+from service.shadow.record import COUNTS_SECONDS, PATIENCE_SECONDS, Events, Faults, Record, log
 from service.shadow.sender import Sender
 from service.shadow.settings import ShadowSettings
 
-FLUSH_SECONDS, GAUGES_SECONDS, COUNTS_SECONDS = 0.2, 1.0, 10.0
-# Longest that start and end of the worker wait for a file or a pipe.
-PATIENCE_SECONDS = 1.0
+FLUSH_SECONDS, GAUGES_SECONDS = 0.2, 1.0
 
 __all__ = ["Shadow", "shadow"]
 
 
-def shadow(manifest: Manifest, service: Settings) -> Shadow | None:
+def shadow(manifest: Manifest, service: Settings) -> Shadow | Candidate | None:
     """Return ghost mode as the environment says; None if it is off, or said wrongly."""
     try:
         settings = ShadowSettings.from_env()
-        if not settings.shadow_url or settings.shadow_role == "candidate":
+        if settings.shadow_role == "candidate":  # whose copies nobody copies on
+            return Candidate(manifest.version)
+        if not settings.shadow_url:
             return None
         if settings.target.is_this(service):
             raise Refusal(f"SHADOW_URL={settings.shadow_url!r} is this service itself")

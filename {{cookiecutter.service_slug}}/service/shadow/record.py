@@ -28,6 +28,9 @@ from service.shadow.copies import Copy
 
 log = logging.getLogger("service.shadow")
 
+COUNTS_SECONDS = 10.0
+# Longest that start and end of the worker wait for a file or a pipe.
+PATIENCE_SECONDS = 1.0
 PAIRS_PER_TURN = 16
 MAX_WAITING = 1024 * 1024  # bytes of events
 _encode = msgspec.json.Encoder().encode
@@ -76,14 +79,21 @@ class Pair:
 
 
 class Events:
-    """Lines on their way to a file descriptor; `write` never waits."""
+    """Lines on their way to a file descriptor; `write` never waits. One a process."""
 
     def __init__(self, descriptor: int = 1) -> None:
         self.lost = 0
+        self._worker = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
         self._descriptor = descriptor
         self._lines: list[bytes] = []
         self._size = 0
         self._thread = ThreadPool(1)
+
+    def log(self, message: str, event: str, line: dict[str, Any]) -> None:
+        """Write a line with the head that all log lines have."""
+        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+        head = {"timestamp": f"{now[:-6]}Z", "level": "INFO", "logger": log.name}
+        self.write({**head, "message": message, "event": event, "worker": self._worker, **line})
 
     def write(self, line: dict[str, Any]) -> None:
         # Up to PIPE_BUF bytes reach a pipe whole, whoever else is writing to it.
@@ -136,8 +146,7 @@ class Record:
         self._metrics = metrics
         self._events = events
         self._tag = f"worker:{worker}"
-        self._started = time.monotonic()
-        self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
+        self._started, self._cpu = time.monotonic(), time.process_time()
 
     def unsent(self, outcome: str, reason: str) -> None:
         """A request of which no copy is made. `outcome`: sampled_out, skipped or dropped."""
@@ -208,7 +217,7 @@ class Record:
             "queued": queued,
             "lost_at_exit": lost_at_exit,
             "events_lost": self._events.lost,
-            "live_cpu_seconds": round(time.process_time(), 3),
+            "live_cpu_seconds": round(time.process_time() - self._cpu, 3),
             "live_requests": self.live_requests,
         }
         self._log("shadow counts", "shadow.counts", line)
@@ -222,10 +231,7 @@ class Record:
 
     def _log(self, message: str, event: str, line: dict[str, Any]) -> None:
         try:
-            now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-            head = {"timestamp": f"{now[:-6]}Z", "level": "INFO", "logger": log.name}
-            head |= {"message": message, "event": event, "worker": self._name}
-            self._events.write(head | line)
+            self._events.log(message, event, line)
         except Exception:
             self._faults.note()
 

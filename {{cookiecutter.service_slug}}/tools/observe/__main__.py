@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from loadtests.__main__ import ready
+from loadtests.serving import free_port, ready
 from loadtests.slo import Slo
 from service.artifact import Manifest, read_manifest
 from service.errors import Refusal
@@ -73,7 +73,7 @@ def observe(console: Console, arguments: argparse.Namespace) -> None:
     """
     settings = Settings.from_env()
     manifest = read_manifest(settings.artifact_dir)
-    port = processes.port(settings.port)
+    port = free_port(settings.port)
     if settings.port not in (0, port):
         raise Refusal(f"port {settings.port} is taken; choose one by PORT=... make observe")
     host = "127.0.0.1" if settings.bind_host in ("0.0.0.0", "::") else settings.bind_host

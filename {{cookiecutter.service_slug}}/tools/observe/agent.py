@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loadtests.serving import free_port
 from tools.observe import processes
 from tools.observe.facts import ROOT
 
@@ -62,10 +63,10 @@ def install(console: Console) -> Path | None:
 @contextmanager
 def running(program: Path, log: Path) -> Iterator[Agent]:
     """Run the agent; it takes a second or two until it listens, for which nobody has to wait."""
-    port, page = processes.port(PORT), processes.port(PAGE_PORT)
+    port, page = free_port(PORT), free_port(PAGE_PORT)
     command = [str(program), "--port", str(port), "--web-ui-port", str(page)]
     for option in ("--otlp-http-port", "--otlp-grpc-port"):
-        command += [option, str(processes.port())]
+        command += [option, str(free_port())]
     agent = Agent(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{page}/traces")
     stopping = threading.Event()
 

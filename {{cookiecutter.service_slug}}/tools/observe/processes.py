@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from loadtests.__main__ import environment
+from loadtests.serving import environment
 from tools.observe.facts import ROOT
 
 START_SECONDS = 60
@@ -85,14 +84,3 @@ def load(url: str, log: Path) -> AbstractContextManager[Process]:
     locust = [sys.executable, "-m", "locust", "--headless", "--host", url, "-f", users]
     quiet = ["--loglevel", "ERROR", "--only-summary"]
     return running([*locust, *quiet, "--stop-timeout", "5"], {}, log)
-
-
-def port(wanted: int = 0) -> int:
-    """Return a free port of this machine: `wanted`, or any other if that is taken."""
-    for number in (wanted, 0):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
-            probe.bind(("127.0.0.1", number))
-            found: int = probe.getsockname()[1]
-            return found
-    raise OSError("no port is free")

@@ -10,10 +10,11 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tools.shadow.events import Pair
-from tools.shadow.statistics import Array, bounds, wilson
+from tools.shadow.statistics import Array, bounds
 from tools.shadow.summary import Classes, Summary, Times
 from tools.shadow.words import percent, period
 from training.figures import INK, MAIN, MUTED, OTHER, SHADES, Plot, canvas, one_plot, styled, svg
+from training.intervals import wilson
 from training.plots import label, number
 
 MAX_CLASSES = 12

@@ -14,6 +14,7 @@ from tools.shadow.tables import Table
 from tools.shadow.thresholds import Thresholds
 from tools.shadow.words import percent
 from training.figures import Plot
+from training.intervals import wilson
 
 MAX_HISTOGRAMS = 4
 
@@ -114,7 +115,7 @@ def _agreement(summary: Summary, thresholds: Thresholds) -> Section | None:
         return None
     alpha, share = thresholds.evidence.alpha, thresholds.agreement
     low, high = statistics.bounds(summary.good, summary.bad, alpha)
-    once = statistics.wilson(summary.good, pairs)
+    once = wilson(summary.good, pairs)
     plots = [
         charts.agreement_so_far(summary, share, alpha),
         charts.agreement_over_time(summary, share),
@@ -230,7 +231,7 @@ def _floor(summary: Summary, thresholds: Thresholds) -> Section:
             "agree with itself about is noise (rounding, time, chance), and no candidate can do "
             "better.",
         )
-    low, high = statistics.wilson(found.good, found.good + found.bad)
+    low, high = wilson(found.good, found.good + found.bad)
     words = (
         f"With itself as the candidate, the live version agreed in {found.good:,} of "
         f"{found.good + found.bad:,} pairs: {percent(found.good / (found.good + found.bad))} "

@@ -23,10 +23,10 @@ from tools.shadow.statistics import (
     log_e_below,
     log_e_not_worse,
     log_e_worse,
-    wilson,
 )
 from tools.shadow.words import percent
 from training.figures import MAIN, MUTED, OTHER, styled
+from training.intervals import wilson
 
 LOOK, MOST, SEED = 25, 5_000, 0
 ALPHA, Z = 0.05, 1.645

@@ -5,7 +5,8 @@ the hypothesis it speaks against it is a nonnegative supermartingale that starts
 that it ever reaches 1 / alpha is at most alpha (Ville 1939; Ramdas, Grunwald, Vovk and Shafer,
 "Game-theoretic statistics and safe anytime-valid inference", 2023). It needs no independence, only
 that whatever was seen before, the next pair agrees with at most the chance that the hypothesis
-names. The rest (Wilson, kappa, bootstrap) is right for one look at a number of pairs fixed
+names. The rest (kappa, bootstrap, and Wilson's interval, which the model card
+uses too) is right for one look at a number of pairs fixed
 beforehand, and describes.
 
 The grids are fixed before there are data, as the argument demands. Counts may be numbers or arrays.
@@ -113,18 +114,6 @@ def _crossing(refuted: Any, far: float, near: float) -> float:
         else:
             near = middle
     return far
-
-
-def wilson(good: Count, all: Count, z: float = 1.96) -> tuple[Array, Array]:
-    """Return the interval of a share (95% unless z says otherwise), for one look only.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    good, all = np.asarray(good, dtype=float), np.asarray(all, dtype=float)
-    share, shrink = good / all, 1 + z**2 / all
-    middle = (share + z**2 / (2 * all)) / shrink
-    half = z * np.sqrt(share * (1 - share) / all + z**2 / (4 * all**2)) / shrink
-    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
 def kappa(flips: Array) -> float | None:

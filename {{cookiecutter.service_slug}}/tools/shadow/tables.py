@@ -9,9 +9,10 @@ import numpy as np
 from msgspec import UNSET
 
 from tools.shadow.events import Reading
-from tools.shadow.statistics import quantile_differences, wilson
+from tools.shadow.statistics import quantile_differences
 from tools.shadow.summary import Summary
 from tools.shadow.words import percent
+from training.intervals import wilson
 
 QUANTILES = [0.5, 0.9, 0.95, 0.99]
 # Fewer pairs beyond a quantile than this say little of where it lies.

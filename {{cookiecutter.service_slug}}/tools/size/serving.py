@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import time
 import tomllib
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadtests.serving import free_port, ready
 from tools.size.client import post
 from tools.size.errors import SizingError
 
@@ -103,7 +102,7 @@ class Running:
 @contextmanager
 def running(what: Container | Processes, given: Shape) -> Iterator[Running]:
     """Start the service, yield it once it is ready, stop it; raises SizingError if it ends."""
-    port = _free_port()
+    port = free_port()
     began = time.perf_counter()
     if isinstance(what, Container):
         name = f"size-{uuid.uuid4().hex[:12]}"
@@ -206,7 +205,7 @@ def _start(port: int, cores: Sequence[int]) -> subprocess.Popen[bytes]:
 
 def _wait(port: int, began: float, alive: Callable[[], bool]) -> None:
     asked = 0
-    while not _ready(port):
+    while not ready(f"http://127.0.0.1:{port}"):
         asked += 1
         # To ask an engine takes long, and time of the cores that are being measured.
         if asked % 100 == 0 and not alive():
@@ -214,17 +213,3 @@ def _wait(port: int, began: float, alive: Callable[[], bool]) -> None:
         if time.perf_counter() - began > START_SECONDS:
             raise SizingError(f"the service did not become ready within {START_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
-
-
-def _ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,20 +9,17 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from rich.console import Console
 
-from loadtests.__main__ import START_SECONDS, ready
+from loadtests.serving import serving
 from tools.shadow import events, gate, summary, thresholds
 from tools.shadow.demo import model
 from tools.shadow.gate import Decision
@@ -128,8 +125,12 @@ def drive(live: Path, candidate: Path, rows: Path, seconds: int, log: IO[bytes])
     """Send traffic to live, with ghost mode on; both services log to `log`."""
     rules = str(HERE / "rules.toml")
     with (
-        serve(candidate, log, SHADOW_ROLE="candidate") as candidate_url,
-        serve(live, log, SHADOW_URL=candidate_url, SHADOW_RULES=rules) as live_url,
+        serving(
+            environment(candidate) | {"SHADOW_ROLE": "candidate"}, candidate, log
+        ) as candidate_url,
+        serving(
+            environment(live) | {"SHADOW_URL": candidate_url, "SHADOW_RULES": rules}, live, log
+        ) as live_url,
     ):
         command = [sys.executable, "-m", "locust", "--headless", "-f", f"{HERE}/traffic.py"]
         command += ["--host", live_url, "-u", str(USERS), "-r", str(USERS), "-t", f"{seconds}s"]
@@ -143,40 +144,18 @@ def drive(live: Path, candidate: Path, rows: Path, seconds: int, log: IO[bytes])
         time.sleep(1)  # for the last copies to come back
 
 
-@contextmanager
-def serve(folder: Path, log: IO[bytes], **settings: str) -> Iterator[str]:
-    """Start the service in `folder` on a free port and yield its address once it is ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service"],
-        cwd=folder,
-        env=environment(folder) | {"PORT": port, "WEB_CONCURRENCY": "1"} | settings,
-        stdout=log,
-        stderr=log,
-    )
-    host = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not ready(host):
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the service in {folder} did not become ready; see {log.name}")
-            time.sleep(0.2)
-        yield host
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def environment(folder: Path) -> dict[str, str]:
     """Return this process's environment without settings of the service, which are the demo's."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("SHADOW_") and name not in ("ARTIFACT_DIR", "BIND_HOST")
+        if not name.startswith("SHADOW_") and name != "ARTIFACT_DIR"
     }
-    return kept | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | {
+        "PYTHONPATH": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "WEB_CONCURRENCY": "1",
+    }
 
 
 def judge(name: str, files: list[Path], out: Path) -> Decision:
