@@ -48,7 +48,7 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
     if ghost := shadow(engine.manifest, settings):
         app.extensions["shadow"] = ghost
-        app.wsgi_app = ghost.wrap(app.wsgi_app)  # type: ignore[method-assign]
+        app.wsgi_app = ghost.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]
     # Without a view: for OPTIONS, and for the 405 that other methods get.
     app.add_url_rule("/predict", "predict", methods=["POST"])
     return app
