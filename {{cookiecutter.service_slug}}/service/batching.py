@@ -114,13 +114,9 @@ class Batcher:
         """Return by how many seconds those in the queue would delay a newcomer."""
         return self.cost.queue(self._turns, self._per_call)
 
-    def refuse_if_overloaded(self, timeout: float, waited: float = 0.0) -> None:
-        """Raise RequestError (503) if a newcomer would wait too long, or for over `timeout` s.
-
-        `waited`: for how long it has waited already. A quick model's queue is before this one, in
-        the worker's loop: there it is HTTP that takes the time.
-        """
-        wait = waited + self.expected_wait()
+    def refuse_if_overloaded(self, timeout: float) -> None:
+        """Raise RequestError (503) if a newcomer would wait too long, or for over `timeout` s."""
+        wait = self.expected_wait()
         if wait > min(self._max_queue, timeout):
             raise overloaded(wait)
 

@@ -84,7 +84,7 @@ class Predict:
         timeout = _timeout(environ, self._settings.request_timeout_ms) / 1e3
         batcher = self._engine.batcher
         # Before the body is read: a refusal has to be cheap when there are many.
-        batcher.refuse_if_overloaded(timeout, waited=perf_counter() - seen.started)
+        batcher.refuse_if_overloaded(timeout)
         seen.body = body = _read_body(environ, self._settings)
         received = perf_counter()
         rows = self._engine.schema.decode(body)

@@ -37,6 +37,7 @@ HEALTH = {"/healthz", "/readyz"}
 REPORT_SECONDS = 0.05
 AT_A_TIME = 50
 MOST_ENDED = 5000
+_NOTHING: Mapping[str, Any] = {}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -51,12 +52,35 @@ class Seen:
     span: Any = None  # made when it is first needed
     job: Job | None = None
     rows: int = 0
-    decode: float = 0.0
-    encode: float = 0.0
     body: bytes = b""
+    # Seconds that each stage took, if it was answered.
+    answered: bool = False
+    decode: float = 0.0
+    queue_wait: float = 0.0
+    predict: float = 0.0
+    encode: float = 0.0
+    # The call of the model: how many rows in all, and what a trace calls it.
+    call_rows: int = 0
+    call: Any = None
     # Of an answer that is not one: the exception, or why the request was refused.
     error: BaseException | None = None
     reason: str = ""
+
+    def settle(self, keep_headers: bool) -> None:
+        """Keep what reports need, and no more: it would fill memory and the CPU's caches."""
+        self.environ = (
+            {name: value for name, value in self.environ.items() if name.startswith("HTTP_")}
+            if keep_headers
+            else _NOTHING
+        )
+        self.body = b""
+        if job := self.job:
+            self.answered = True
+            self.queue_wait = job.started - job.submitted
+            self.predict = job.finished - job.started
+            self.call_rows = job.call_rows
+            self.call = job.call
+            self.job = None
 
 
 class Telemetry(Observer):
@@ -138,6 +162,7 @@ class Telemetry(Observer):
             except Exception:
                 log.exception("a request could not be logged")
         if self.metrics or self._tracing:
+            seen.settle(self._candidate or tracing.continues(seen.environ))
             self._ended.append((seen, status, seconds, request_id))
             if len(self._ended) > MOST_ENDED:
                 self._report(MOST_ENDED)
@@ -164,9 +189,9 @@ class Telemetry(Observer):
         route, status_tag, outcome = _tags(seen.route, status)
         to.count("inference.requests", 1, route, status_tag, outcome)
         to.observe("inference.latency", seconds, route, outcome)
-        if job := seen.job:
+        if seen.answered:
             to.observe("inference.decode", seen.decode)
-            to.observe("inference.queue_wait", job.started - job.submitted)
+            to.observe("inference.queue_wait", seen.queue_wait)
             to.observe("inference.encode", seen.encode)
         elif status == 503:
             to.count("inference.shed", 1, tag("reason", seen.reason))
@@ -183,24 +208,17 @@ class Telemetry(Observer):
             "http.status_code": str(status),
             "request_id": request_id,
         }
-        call = None
         if seen.rows:
             attributes["inference.rows"] = seen.rows
-        if job := seen.job:
-            attributes["inference.queue_wait_ms"] = (job.started - job.submitted) * 1e3
-            attributes["inference.predict_ms"] = (job.finished - job.started) * 1e3
-            attributes["inference.batch_rows"] = job.call_rows
-            call = job.call
+        if seen.answered:
+            attributes["inference.queue_wait_ms"] = seen.queue_wait * 1e3
+            attributes["inference.predict_ms"] = seen.predict * 1e3
+            attributes["inference.batch_rows"] = seen.call_rows
         elif seen.reason:
             attributes["inference.reason"] = seen.reason
-        to.finish(
-            self._span(to, seen),
-            seconds,
-            attributes | self._pair(seen),
-            call,
-            seen.error,
-            failed=status >= 500,
-        )
+        attributes.update(self._pair(seen))
+        span = self._span(to, seen)
+        to.finish(span, seconds, attributes, seen.call, seen.error, failed=status >= 500)
 
     def _line(self, seen: Seen, status: int, seconds: float, request_id: str) -> dict[str, Any]:
         line = {

@@ -2,10 +2,10 @@
 
 ddtrace's own Flask integration makes some eleven spans a request, at 0.5 ms. Even its
 `tracer.start_span` costs 0.05 ms, half of all that a small prediction takes; so a request's span is
-made as plain data and, when it is over, given to ddtrace's sampler, tags and writer: 0.03 ms. The
+made as plain data and, when it is over, given to ddtrace's sampler, tags and writer: 0.02 ms. The
 call's span, of which there are fewer, and whatever the owner's model.py calls (requests, psycopg,
-redis) go the ordinary way. `Tracing.__init__` takes from
-ddtrace what it does not publish; requirements.txt pins its version.
+redis) go the ordinary way. `Tracing.__init__` takes from ddtrace what it does not publish;
+requirements.txt pins its version.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ def wanted(environ: Mapping[str, str] = os.environ) -> bool:
         return False
     named = environ.get("DD_TRACE_AGENT_URL") or environ.get("DD_AGENT_HOST")
     return bool(named) or os.path.exists(SOCKET)
+
+
+def continues(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a request is part of a trace that its client began."""
+    return any(name in environ for name in _UPSTREAM)
 
 
 def load(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -96,9 +101,7 @@ class Tracing:
         It continues the client's trace if it sent one.
         """
         start = time.time() - (time.perf_counter() - began)
-        context = None
-        if any(name in environ for name in _UPSTREAM):
-            context = self._extract(environ)
+        context = self._extract(environ) if continues(environ) else None
         if context is None or context.trace_id is None:
             return self._span("inference.request", self._service, resource, "web", start=start)
         return self._span(

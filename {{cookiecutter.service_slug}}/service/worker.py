@@ -41,14 +41,6 @@ _INVOLVED = {"TRANSFER-ENCODING", "EXPECT", "UPGRADE", "TE", "TRAILER"}
 # more, a body without end or requests in a row, would keep all others waiting; so it pauses.
 TURN_SECONDS = 0.005
 _turn_began = 0.0
-# When the loop last asked what has come (perf_counter). Of many requests that came together, the
-# last is read when all others have been: it has waited since then.
-_asked = 0.0
-
-
-def _note_asked() -> None:
-    global _asked
-    _asked = time.perf_counter()
 
 
 def take_turns() -> None:
@@ -85,12 +77,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         # gunicorn's own check would end this worker without a successor.
         self._retire_after, self.max_requests = self.max_requests, sys.maxsize
         self._since = time.monotonic()
+        self._constants = {
+            "SERVER_PORT": str(self.cfg.address[0][1]),
+            "wsgi.multiprocess": self.cfg.workers > 1,
+        }
         super().init_process()
-
-    def run(self) -> None:
-        self._asking = gevent.get_hub().loop.check()
-        self._asking.start(_note_asked)
-        super().run()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection: plain requests here, and from the first other one on in gunicorn."""
@@ -130,8 +121,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 if (environ := _plain(seen, client)) is None:
                     return False
                 environ["REMOTE_ADDR"] = addr[0]
-                environ["SERVER_PORT"] = str(self.cfg.address[0][1])
-                environ["wsgi.multiprocess"] = self.cfg.workers > 1
+                environ |= self._constants
                 if not self._answer(environ, client):
                     break
         except OSError:
@@ -141,7 +131,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _answer(self, environ: dict[str, Any], client: Any) -> bool:
         """Run the application and send what it says; return whether the connection stays open."""
-        environ["service.arrived"] = _asked
+        environ["service.arrived"] = time.perf_counter()
         take_turns()
         self.nr += 1
         self._retire_if_due(self.nr)
@@ -166,11 +156,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
         connection = "keep-alive" if keep else "close"
         try:
-            client.sendall(
+            content = (
                 f"HTTP/1.1 {status}\r\nServer: gunicorn\r\nDate: {_date()}\r\n"
                 f"Connection: {connection}\r\n{lines}\r\n".encode("latin-1")
                 + body
             )
+            # sendall alone has preparations that take longer than most answers to be sent.
+            if (sent := client.send(content)) < len(content):
+                client.sendall(memoryview(content)[sent:])
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()
