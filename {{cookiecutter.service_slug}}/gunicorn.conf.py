@@ -107,7 +107,7 @@ def post_worker_init(worker: Any) -> None:
     first = worker.age == 1
     telemetry.start(engine.batcher, lambda: worker.connections, worker.slot, announce=first)
     if ghost := worker.wsgi.extensions.get("shadow"):
-        ghost.start(telemetry.metrics, worker.slot)
+        ghost.start(telemetry.metrics, worker.slot, engine.batcher.rest)
 
     def drain(signum: int, frame: FrameType | None) -> None:
         engine.ready = False

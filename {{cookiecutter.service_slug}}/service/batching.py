@@ -89,6 +89,7 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._turns = 0
         self._arrived = Event()
+        self._calm = Event()
         self._thread = ThreadPool(1)
         self._observer = observer or Observer()
         self._calls: list[tuple[list[Row], list[Answer], float]] = []
@@ -143,13 +144,27 @@ class Batcher:
         job.request = None
         return job
 
+    def rest(self, seconds: float) -> None:
+        """Return when neither the model nor the hub has anything to do, or after so many seconds.
+
+        For work that must not be in the way of requests: the model, in its thread, would have to
+        share the interpreter with it.
+        """
+        with gevent.Timeout(seconds, False):  # type: ignore[arg-type]
+            gevent.idle()
+            while not self._calm.is_set():
+                self._calm.wait()
+                gevent.idle()
+
     def close(self) -> None:
         self._loop.kill()
         self._thread.kill()
 
     def _run(self) -> None:
         while True:
+            self._calm.set()
             self._arrived.wait()
+            self._calm.clear()
             while self._queue:
                 self._gather()
                 if batch := self._take():

@@ -130,6 +130,20 @@ def test_the_hub_goes_on_while_the_model_computes(make: Make) -> None:
     assert ticks > 15
 
 
+def test_who_rests_is_in_no_ones_way(make: Make) -> None:
+    batcher = make(Double(seconds=0.2))
+    submitted = gevent.spawn(batcher.submit, rows([1]), 10)
+    gevent.sleep(0.05)
+    started = time.perf_counter()
+    batcher.rest(0.02)
+    assert 0.02 <= time.perf_counter() - started < 0.1 and not submitted.ready()
+    batcher.rest(5)
+    assert 0.1 < time.perf_counter() - started < 1 and submitted.ready()
+    started = time.perf_counter()
+    batcher.rest(5)
+    assert time.perf_counter() - started < 0.05
+
+
 class Notes(Observer):
     def __init__(self) -> None:
         self.inside: list[tuple[int, int]] = []

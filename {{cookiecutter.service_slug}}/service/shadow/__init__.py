@@ -35,6 +35,8 @@ FLUSH_SECONDS, GAUGES_SECONDS = 0.2, 1.0
 
 __all__ = ["Shadow", "shadow"]
 
+Rest = Callable[[float], None]
+
 
 def shadow(manifest: Manifest, service: Settings) -> Shadow | Candidate | None:
     """Return ghost mode as the environment says; None if it is off, or said wrongly."""
@@ -67,8 +69,18 @@ class Shadow:
         self._middleware = ShadowMiddleware(app, self._settings)
         return self._middleware
 
-    def start(self, metrics: Metrics | None = None, worker: int = 0, descriptor: int = 1) -> None:
-        """Begin to copy; in the worker, after the fork. `descriptor`: where events are written."""
+    def start(
+        self,
+        metrics: Metrics | None = None,
+        worker: int = 0,
+        rest: Rest = lambda seconds: gevent.idle(),
+        descriptor: int = 1,
+    ) -> None:
+        """Begin to copy; in the worker, after the fork.
+
+        `rest`: returns when the worker has nothing better to do, or after so many seconds.
+        `descriptor`: where events are written.
+        """
         settings = self._settings
         faults = self._faults = Faults()
         self._events = Events(descriptor)
@@ -78,14 +90,14 @@ class Shadow:
         switch = self._switch = Switch(settings.shadow_percent, settings.shadow_switch_file)
         governor = Governor()
         self._sender = Sender(
-            settings, queue, breaker, switch, governor, self._comparator, record, faults
+            settings, queue, breaker, switch, governor, self._comparator, record, faults, rest
         )
         with gevent.Timeout(PATIENCE_SECONDS, False):  # type: ignore[arg-type]
             switch.look()  # or copies would begin a moment before they are switched off
         self._sender.start()
         for seconds, step in (
             (LOOK_SECONDS, governor.look),
-            (FLUSH_SECONDS, record.tell),
+            (FLUSH_SECONDS, lambda: record.tell(lambda: rest(FLUSH_SECONDS))),
             (FLUSH_SECONDS, self._events.flush),
             (GAUGES_SECONDS, self._gauges),
             (SWITCH_SECONDS, switch.look),

@@ -29,7 +29,9 @@ class Candidate:
 
         return counted
 
-    def start(self, metrics: Metrics | None = None, worker: int = 0, descriptor: int = 1) -> None:
+    def start(
+        self, metrics: Metrics | None = None, worker: int = 0, rest: Any = None, descriptor: int = 1
+    ) -> None:
         """Begin to report; in the worker, after the fork. `descriptor`: where to write events."""
         self._events = Events(descriptor)
         self._started, self._cpu = time.monotonic(), time.process_time()

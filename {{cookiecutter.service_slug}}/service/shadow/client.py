@@ -57,7 +57,7 @@ class Client:
         resolver: ThreadPool,
         pause: Callable[[], None] = gevent.idle,
     ) -> None:
-        """`resolver`: threads in which names are looked up. `pause`: called between reads."""
+        """`resolver`: threads in which names are looked up. `pause`: called before each read."""
         self._target = target
         self._seconds = seconds
         self._max_answer_bytes = max_answer_bytes
@@ -120,7 +120,6 @@ class Client:
         while (end := received.find(b"\r\n\r\n", 0, MAX_HEAD)) < 0:
             if len(received) >= MAX_HEAD or not received.startswith(b"HTTP/1.1"[: len(received)]):
                 raise Failed("protocol")
-            self._pause()
             received += self._more(deadline)
         status, headers = _parse(received[:end])
         start = end + 4
@@ -129,7 +128,6 @@ class Client:
             raise Failed("too_large")
         parts, missing = [received[start:]], start + length - len(received)
         while missing > 0:
-            self._pause()
             parts.append(self._more(deadline))
             missing -= len(parts[-1])
         if missing < 0 or "close" in headers.get("connection", "").lower():
@@ -138,6 +136,9 @@ class Client:
         return Answer(status, headers, b"".join(parts)[:length])
 
     def _more(self, deadline: float) -> bytes:
+        left = deadline - time.monotonic()
+        socket.wait_read(self._socket.fileno(), max(0.0, left), TimeoutError())
+        self._pause()
         self._wait_until(deadline)
         part: bytes = self._socket.recv(64 * 1024)
         if not part:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import gevent
 import msgspec
 from gevent import monkey
 from gevent.threadpool import ThreadPool
@@ -171,13 +170,13 @@ class Record:
         pair.copy.body = pair.copy.answer = b""
         self._pairs.append(pair)
 
-    def tell(self, pause: Callable[[], None] = gevent.idle) -> None:
+    def tell(self, pause: Callable[[], None]) -> None:
         """Make events and metrics of the pairs there are: in a row, which costs a third of doing so
         after each, when the processor's caches are full of other things."""
         while self._pairs:
+            pause()
             for _ in range(min(PAIRS_PER_TURN, len(self._pairs))):
                 self._tell_of(self._pairs.popleft())
-            pause()
 
     def _tell_of(self, pair: Pair) -> None:
         self._tell("count", "shadow.compare", 1, f"verdict:{pair.verdict}")

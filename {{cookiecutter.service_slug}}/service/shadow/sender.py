@@ -1,12 +1,13 @@
 """Sends copies to the candidate and compares its answers, in the time that live requests leave.
 
-A few greenlets, each with one connection. Before each copy they wait until the loop has nothing
-else to do.
+A few greenlets, each with one connection. Before each copy, and before they look at its answer,
+they wait until the worker has nothing else to do.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gevent
@@ -22,6 +23,8 @@ from service.shadow.record import Faults, Pair, Record
 from service.shadow.settings import ShadowSettings
 
 MAX_AGE = 5.0  # seconds in the queue
+# Longest that an answer waits to be read: the time is the candidate's, who shall not pay for it.
+READ_SECONDS = 0.1
 # Tells that the candidate is in trouble, or not there. The rest says only that it is wrong.
 ILL = {"timeout", "connect", "protocol", "encoded", "5xx", "too_large"}
 
@@ -36,6 +39,8 @@ class Sender:
     comparator: Comparator
     record: Record
     faults: Faults
+    # Returns when the worker has nothing better to do, or after so many seconds.
+    rest: Callable[[float], None]
     under_way: int = 0
 
     def __post_init__(self) -> None:
@@ -48,7 +53,7 @@ class Sender:
         resolver = ThreadPool(1)  # looking up a name may take for ever
         seconds, most = self.settings.shadow_timeout_ms / 1e3, self.settings.shadow_max_answer_bytes
         self._clients = [
-            Client(self._target, seconds, most, resolver)
+            Client(self._target, seconds, most, resolver, lambda: self.rest(READ_SECONDS))
             for _ in range(self.settings.shadow_concurrency)
         ]
         self._greenlets: list[gevent.Greenlet[..., None]] = []
@@ -78,7 +83,7 @@ class Sender:
         """Make exactly one entry in the record."""
         pair = Pair(copy)
         try:
-            gevent.idle()
+            self.rest(MAX_AGE)
             while self.governor.lagging:
                 gevent.sleep(LOOK_SECONDS)
             pair.waited = time.monotonic() - copy.made
