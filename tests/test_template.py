@@ -68,7 +68,9 @@ def test_free_text_reaches_the_readme_only(fresh: Path, nasty: Path) -> None:
     assert NASTY in (nasty / "README.md").read_text()
     for name in texts(fresh):
         if name != "README.md":
-            expected = (fresh / name).read_text().replace("tumour-classifier", "plain")
+            expected = (fresh / name).read_text()
+            if not name.startswith("docs/"):  # pictures, of the service by the default name
+                expected = expected.replace("tumour-classifier", "plain")
             assert (nasty / name).read_text() == expected, name
 
 
