@@ -547,6 +547,14 @@ def test_client_reads_answers_that_come_in_pieces(answering: Callable[..., Clien
         assert (answer.status, answer.body) == (200, b"ok")
 
 
+def test_an_answer_that_waits_to_be_read_has_taken_no_longer(
+    answering: Callable[..., Client],
+) -> None:
+    client = answering(OK)
+    client._pause = lambda: gevent.sleep(0.2)
+    assert client.send(REQUEST).seconds < 0.1
+
+
 def test_client_gives_up_an_answer_that_drips(answering: Callable[..., Client]) -> None:
     client = answering(*(OK[i : i + 1] for i in range(len(OK))), wait=0.05)
     with pytest.raises(Failed, match="^timeout$"):

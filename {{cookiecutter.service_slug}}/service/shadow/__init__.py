@@ -35,8 +35,6 @@ FLUSH_SECONDS, GAUGES_SECONDS = 0.2, 1.0
 
 __all__ = ["Shadow", "shadow"]
 
-Rest = Callable[[float], None]
-
 
 def shadow(manifest: Manifest, service: Settings) -> Shadow | Candidate | None:
     """Return ghost mode as the environment says; None if it is off, or said wrongly."""
@@ -73,7 +71,7 @@ class Shadow:
         self,
         metrics: Metrics | None = None,
         worker: int = 0,
-        rest: Rest = lambda seconds: gevent.idle(),
+        rest: Callable[[float], None] = lambda seconds: gevent.idle(),
         descriptor: int = 1,
     ) -> None:
         """Begin to copy; in the worker, after the fork.

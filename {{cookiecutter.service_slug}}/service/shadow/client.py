@@ -41,6 +41,9 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`seconds`: from the start of the request until the answer was there; read it was later."""
+
+    seconds: float
     status: int
     headers: dict[str, str]  # names in lower case
     body: bytes
@@ -65,18 +68,21 @@ class Client:
         self._pause = pause
         self._socket: Any = None
         self._used = 0.0
+        self._came = 0.0  # when there was last something to read
 
     def send(self, request: bytes) -> Answer:
         """Send a whole request and return the answer.
 
         Raises Failed: timeout (`seconds` for everything), connect, protocol, encoded, too_large.
         """
-        deadline = time.monotonic() + self._seconds
+        started = time.monotonic()
+        deadline = started + self._seconds
         try:
             self._connect(deadline)
             self._wait_until(deadline)
             self._socket.sendall(request)
-            return self._receive(deadline)
+            status, headers, body = self._receive(deadline)
+            return Answer(self._came - started, status, headers, body)
         except BaseException as error:
             # Whatever was under way must not be taken for the next answer.
             self.close()
@@ -115,7 +121,7 @@ class Client:
         except (OSError, UnicodeError):
             raise Failed("connect") from None
 
-    def _receive(self, deadline: float) -> Answer:
+    def _receive(self, deadline: float) -> tuple[int, dict[str, str], bytes]:
         received = self._more(deadline)
         while (end := received.find(b"\r\n\r\n", 0, MAX_HEAD)) < 0:
             if len(received) >= MAX_HEAD or not received.startswith(b"HTTP/1.1"[: len(received)]):
@@ -133,11 +139,12 @@ class Client:
         if missing < 0 or "close" in headers.get("connection", "").lower():
             self.close()
         self._used = time.monotonic()
-        return Answer(status, headers, b"".join(parts)[:length])
+        return status, headers, b"".join(parts)[:length]
 
     def _more(self, deadline: float) -> bytes:
         left = deadline - time.monotonic()
         socket.wait_read(self._socket.fileno(), max(0.0, left), TimeoutError())
+        self._came = time.monotonic()
         self._pause()
         self._wait_until(deadline)
         part: bytes = self._socket.recv(64 * 1024)
