@@ -30,9 +30,9 @@ def test_fuzzed_service_keeps_its_word(
     (tmp_path / "schemathesis.toml").write_text(
         "[checks.negative_data_rejection]\n"
         'expected-statuses = ["4xx"]\n'
-        # Whoever asks for an answer within 1 ms gets what that deserves.
+        # Whoever asks for an answer within 1 ms gets it late, or is told at once that it would be.
         "[checks.not_a_server_error]\n"
-        'expected-statuses = ["2xx", "4xx", "504"]\n'
+        'expected-statuses = ["2xx", "4xx", "503", "504"]\n'
     )
     # Numbers near the largest there is fit the document, yet a model may decline them.
     command += ["--exclude-checks=positive_data_acceptance"]
