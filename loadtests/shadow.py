@@ -6,8 +6,9 @@
 Four services of one worker each wait on the server's core: without ghost mode, with a tenth of the
 requests copied, with all of them, and with all of them to a candidate that accepts connections and
 never says a word. They are asked one after the other, in turns, by an open loop at what takes the
-first 70 % of its core; machines change their speed, so each round goes by the one before. The
-candidate is on the other core, where it gives way to the load client.
+first 70 % of its core. Machines change their speed from second to second, so rounds are short and
+many, and each goes by the one before. The candidate is on the other core, where it gives way to the
+load client.
 
 The live model is the default one, asked row by row, which makes some hundred requests a second the
 capacity; the default itself answers more than a client in Python can offer. The candidate is the
@@ -251,8 +252,8 @@ def draw(file: Path, cases: Sequence[Case]) -> None:
 
 def main() -> int:
     parser = outcome.parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=1.5)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
     print("training ...", flush=True)

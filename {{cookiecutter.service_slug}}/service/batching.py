@@ -18,6 +18,7 @@ from typing import Any
 import gevent
 from gevent import monkey
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
 from service.admission import CallCost, overloaded
@@ -90,6 +91,7 @@ class Batcher:
         self._turns = 0
         self._arrived = Event()
         self._calm = Event()
+        self._resting = BoundedSemaphore()
         self._thread = ThreadPool(1)
         self._observer = observer or Observer()
         self._calls: list[tuple[list[Row], list[Answer], float]] = []
@@ -148,9 +150,9 @@ class Batcher:
         """Return when neither the model nor the hub has anything to do, or after so many seconds.
 
         For work that must not be in the way of requests: the model, in its thread, would have to
-        share the interpreter with it.
+        share the interpreter with it. One at a time: the hub looks at its sockets in between.
         """
-        with gevent.Timeout(seconds, False):  # type: ignore[arg-type]
+        with gevent.Timeout(seconds, False), self._resting:  # type: ignore[arg-type]
             gevent.idle()
             while not self._calm.is_set():
                 self._calm.wait()

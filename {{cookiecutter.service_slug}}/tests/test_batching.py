@@ -144,6 +144,26 @@ def test_who_rests_is_in_no_ones_way(make: Make) -> None:
     assert time.perf_counter() - started < 0.05
 
 
+def test_those_who_rest_do_not_go_all_at_once(make: Make) -> None:
+    batcher = make(Double(seconds=0.1))
+    gevent.spawn(batcher.submit, rows([1]), 10)
+    gevent.sleep(0.05)
+    order: list[str] = []
+
+    def request() -> None:
+        batcher.submit(rows([2]), 10)
+        order.append("request")
+
+    def copy() -> None:
+        batcher.rest(5)
+        order.append("copy")
+        if len(order) == 1:
+            gevent.spawn(request)
+
+    gevent.joinall([gevent.spawn(copy) for _ in range(3)], raise_error=True)
+    assert order == ["copy", "request", "copy", "copy"]
+
+
 class Notes(Observer):
     def __init__(self) -> None:
         self.inside: list[tuple[int, int]] = []

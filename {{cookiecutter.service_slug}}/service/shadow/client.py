@@ -60,7 +60,10 @@ class Client:
         resolver: ThreadPool,
         pause: Callable[[], None] = gevent.idle,
     ) -> None:
-        """`resolver`: threads in which names are looked up. `pause`: called before each read."""
+        """`resolver`: threads in which names are looked up.
+
+        `pause`: called before anything is made of what has come.
+        """
         self._target = target
         self._seconds = seconds
         self._max_answer_bytes = max_answer_bytes
@@ -68,7 +71,7 @@ class Client:
         self._pause = pause
         self._socket: Any = None
         self._used = 0.0
-        self._came = 0.0  # when there was last something to read
+        self._came = 0.0  # when something was last received
 
     def send(self, request: bytes) -> Answer:
         """Send a whole request and return the answer.
@@ -80,7 +83,10 @@ class Client:
         try:
             self._connect(deadline)
             self._wait_until(deadline)
-            self._socket.sendall(request)
+            # sendall alone has preparations that take longer than most requests to be sent.
+            if (sent := self._socket.send(request)) < len(request):
+                self._wait_until(deadline)
+                self._socket.sendall(memoryview(request)[sent:])
             status, headers, body = self._receive(deadline)
             return Answer(self._came - started, status, headers, body)
         except BaseException as error:
@@ -142,12 +148,10 @@ class Client:
         return status, headers, b"".join(parts)[:length]
 
     def _more(self, deadline: float) -> bytes:
-        left = deadline - time.monotonic()
-        socket.wait_read(self._socket.fileno(), max(0.0, left), TimeoutError())
-        self._came = time.monotonic()
-        self._pause()
         self._wait_until(deadline)
         part: bytes = self._socket.recv(64 * 1024)
+        self._came = time.monotonic()
+        self._pause()
         if not part:
             raise Failed("protocol")
         return part
