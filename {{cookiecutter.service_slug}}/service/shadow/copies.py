@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from gevent.event import Event
+from gevent.lock import Semaphore
 
 OVERHEAD = 2048  # bytes that a copy takes besides, about
 
@@ -36,7 +36,7 @@ class Queue:
         self._most = most
         self._most_bytes = most_bytes
         self._copies: deque[Copy] = deque()
-        self._arrived = Event()
+        self._waiting = Semaphore(0)  # unlike an event, it wakes no more senders than it has copies
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -56,14 +56,12 @@ class Queue:
             return "queue_bytes"
         self._copies.append(copy)
         self.bytes += copy.size
-        self._arrived.set()
+        self._waiting.release()
         return ""
 
     def get(self) -> Copy:
         """Return the copy that waits longest; wait for one if there is none."""
-        while not self._copies:
-            self._arrived.clear()
-            self._arrived.wait()
+        self._waiting.acquire()
         copy = self._copies.popleft()
         self.bytes -= copy.size
         return copy
