@@ -39,3 +39,4 @@ def test_fuzzed_service_keeps_its_word(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in service.logged
+    assert service.predict([service.instance]), "who is in no hurry is not refused"

@@ -41,7 +41,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`seconds`: from the start of the request until the answer was there; read it was later."""
+    """`seconds`: from the start of the request until the answer was there, looked at or not."""
 
     seconds: float
     status: int

@@ -23,7 +23,7 @@ from service.shadow.record import Faults, Pair, Record
 from service.shadow.settings import ShadowSettings
 
 MAX_AGE = 5.0  # seconds in the queue
-# Longest that an answer waits to be read: the time is the candidate's, who shall not pay for it.
+# Longest that an answer waits to be looked at.
 READ_SECONDS = 0.1
 # Tells that the candidate is in trouble, or not there. The rest says only that it is wrong.
 ILL = {"timeout", "connect", "protocol", "encoded", "5xx", "too_large"}
