@@ -146,8 +146,9 @@ class Batcher:
         job.request = None
         return job
 
-    def rest(self, seconds: float) -> None:
-        """Return when neither the model nor the hub has anything to do, or after so many seconds.
+    def rest(self, seconds: float) -> bool:
+        """Return True when neither the model nor the hub has anything to do, False if that takes
+        too many seconds.
 
         For work that must not be in the way of requests: the model, in its thread, would have to
         share the interpreter with it. One at a time: the hub looks at its sockets in between.
@@ -157,6 +158,8 @@ class Batcher:
             while not self._calm.is_set():
                 self._calm.wait()
                 gevent.idle()
+            return True
+        return False
 
     def close(self) -> None:
         self._loop.kill()

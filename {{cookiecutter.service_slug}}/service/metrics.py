@@ -133,7 +133,13 @@ METRICS = (
         ("role",),
         "the model's part, as either side measures it itself; role: live, candidate",
     ),
-    Metric("shadow.round_trip", "distribution", "second", (), "a copy, from sending to its answer"),
+    Metric(
+        "shadow.round_trip",
+        "distribution",
+        "second",
+        (),
+        "a copy, from sending until its answer was looked at",
+    ),
     Metric("shadow.queue.wait", "distribution", "second", (), "a copy's time in the queue"),
     Metric(
         "shadow.value_delta",

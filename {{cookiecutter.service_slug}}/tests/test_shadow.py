@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from gevent.server import StreamServer
 from gevent.threadpool import ThreadPool
 from hypothesis import example, given, settings
@@ -27,11 +29,11 @@ from service.shadow import Shadow, shadow
 from service.shadow.admission import Governor, Rate, Switch, sampled
 from service.shadow.breaker import LONGEST_PAUSE, PAUSE, TRIAL_SECONDS, Breaker
 from service.shadow.candidate import Candidate
-from service.shadow.client import Client, Failed
+from service.shadow.client import Answer, Client, Failed
 from service.shadow.comparison import Comparator, NotJson, read_rules
 from service.shadow.copies import Copy, Queue
-from service.shadow.middleware import ShadowMiddleware, Tee, inference_ms
-from service.shadow.record import Events
+from service.shadow.middleware import ShadowMiddleware, Tee
+from service.shadow.record import Events, Pair, inference_ms
 from service.shadow.settings import ShadowSettings, Target
 from tests import toy
 
@@ -137,8 +139,9 @@ def test_keeps_to_wsgi_on_both_sides(path: str) -> None:
         return
     [copy] = kept.copies
     assert (copy.route, copy.body, copy.answer) == ("/predict", b"abc", b"abc")
-    assert copy.head == "Content-Type: text/plain\r\nAccept: */*\r\nX-Tenant: t\r\n"
-    assert (copy.live["version"], copy.live["inference_ms"]) == ("v1", 2.5)
+    assert copy.values == ["text/plain", "*/*", "t"]
+    live = Pair(copy).live
+    assert (live["version"], live["inference_ms"]) == ("v1", 2.5)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +301,7 @@ def test_governor_notices_a_late_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_queue_is_bounded_by_number_and_by_bytes() -> None:
     def copy(size: int) -> Copy:
-        return Copy("/predict", "", b"x" * size, {}, b"")
+        return Copy("/predict", [], b"x" * size, 200, [], b"", 0.1)
 
     queue = Queue(2, 10_000)
     assert queue.put(copy(9000)) == "queue_bytes"
@@ -507,6 +510,16 @@ def answering() -> Iterator[Callable[..., Client]]:
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 
 
+def answer_of(client: Client, request: bytes = REQUEST) -> Answer:
+    client.ask(request)
+    while (answer := client.look()) is None:
+        event = Event()
+        due = client.watch(event.set)
+        event.wait(max(0.0, due - time.monotonic()))
+        client.unwatch()
+    return answer
+
+
 @pytest.mark.parametrize(
     ("pieces", "reason"),
     [
@@ -537,42 +550,44 @@ def test_client_takes_nothing_but_plain_answers(
 ) -> None:
     client = answering(*pieces)
     with pytest.raises(Failed, match=f"^{reason}$"):
-        client.send(REQUEST)
+        answer_of(client)
 
 
 def test_client_reads_answers_that_come_in_pieces(answering: Callable[..., Client]) -> None:
     client = answering(OK[:9], OK[9:30], OK[30:-1], OK[-1:], wait=0.001)
     for _ in range(3):
-        answer = client.send(REQUEST)
+        answer = answer_of(client)
         assert (answer.status, answer.body) == (200, b"ok")
 
 
-def test_an_answer_that_waits_to_be_read_has_taken_no_longer(
+def test_an_answer_that_came_in_time_may_be_looked_at_later(
     answering: Callable[..., Client],
 ) -> None:
     client = answering(OK)
-    client._pause = lambda: gevent.sleep(0.2)
-    assert client.send(REQUEST).seconds < 0.1
+    client.ask(REQUEST)
+    gevent.sleep(0.6)
+    answer = client.look()
+    assert answer and answer.body == b"ok"
 
 
 def test_client_gives_up_an_answer_that_drips(answering: Callable[..., Client]) -> None:
     client = answering(*(OK[i : i + 1] for i in range(len(OK))), wait=0.05)
     with pytest.raises(Failed, match="^timeout$"):
-        client.send(REQUEST)
+        answer_of(client)
 
 
 def test_client_never_takes_one_answer_for_another(answering: Callable[..., Client]) -> None:
     other = OK.replace(b"ok", b"no")
     client = answering(OK + other)
     for _ in range(3):
-        assert client.send(REQUEST).body == b"ok"
+        assert answer_of(client).body == b"ok"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_client_finds_nobody(host: str) -> None:
     client = Client(Target(host, 9, ""), 1.0, 1000, ThreadPool(1))
     with pytest.raises(Failed, match="^(connect|timeout)$"):
-        client.send(REQUEST)
+        answer_of(client)
 
 
 # --- the record ---
@@ -690,6 +705,30 @@ def test_a_full_queue_drops_and_what_is_left_at_the_end_is_lost(
     ghost.ask(20)  # no greenlet gets a turn meanwhile
     found = ghost.counts()
     assert (found["dropped"], found["lost_at_exit"]) == ({"queue_full": 15}, 5)
+
+
+def test_ends_while_answers_are_waited_for(
+    running: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    ghost = running(b"HTTP/1.1 200 OK")
+    ghost.start()
+    ghost.ask(6)
+    gevent.sleep(0.05)
+    assert ghost.counts()["lost_at_exit"] == 6
+    gevent.sleep(0.05)
+    assert not caplog.messages
+
+
+def test_goes_on_when_what_was_too_much_is_done(running: Callable[..., Running]) -> None:
+    ghost = running(shadow_queue=1)
+    ghost.start()
+    for _ in range(3):
+        ghost.ask(1)
+        gevent.sleep(0.02)  # it is answered, and not yet judged
+        ghost.ask(1)
+        gevent.sleep(0.3)
+    found = ghost.counts()
+    assert sum(found["verdicts"].values()) == 6
 
 
 def test_copies_that_waited_too_long_are_not_sent(

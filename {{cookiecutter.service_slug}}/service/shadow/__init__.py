@@ -31,7 +31,7 @@ from service.shadow.record import COUNTS_SECONDS, PATIENCE_SECONDS, Events, Faul
 from service.shadow.sender import Sender
 from service.shadow.settings import ShadowSettings
 
-FLUSH_SECONDS, GAUGES_SECONDS = 0.2, 1.0
+JUDGE_SECONDS, FLUSH_SECONDS, GAUGES_SECONDS = 0.1, 0.2, 1.0
 
 __all__ = ["Shadow", "shadow"]
 
@@ -50,6 +50,11 @@ def shadow(manifest: Manifest, service: Settings) -> Shadow | Candidate | None:
     except Refusal as refusal:
         log.error("ghost mode is off: %s", refusal)
         return None
+
+
+def _idle(seconds: float) -> bool:
+    gevent.idle()
+    return True
 
 
 class Shadow:
@@ -71,12 +76,13 @@ class Shadow:
         self,
         metrics: Metrics | None = None,
         worker: int = 0,
-        rest: Callable[[float], None] = lambda seconds: gevent.idle(),
+        rest: Callable[[float], bool] = _idle,
         descriptor: int = 1,
     ) -> None:
         """Begin to copy; in the worker, after the fork.
 
-        `rest`: returns when the worker has nothing better to do, or after so many seconds.
+        `rest`: returns when the worker has nothing better to do, or after so many seconds; says
+        which.
         `descriptor`: where events are written.
         """
         settings = self._settings
@@ -95,7 +101,7 @@ class Shadow:
         self._sender.start()
         for seconds, step in (
             (LOOK_SECONDS, governor.look),
-            (FLUSH_SECONDS, lambda: record.tell(lambda: rest(FLUSH_SECONDS))),
+            (JUDGE_SECONDS, lambda: self._sender.judge(lambda: rest(JUDGE_SECONDS))),
             (FLUSH_SECONDS, self._events.flush),
             (GAUGES_SECONDS, self._gauges),
             (SWITCH_SECONDS, switch.look),
@@ -114,10 +120,10 @@ class Shadow:
             return
         if self._middleware:
             self._middleware.admission = None
-        lost = len(self._queue) + self._sender.under_way
         self._sender.stop()
         gevent.killall(greenlets, block=False)
-        self._record.tell(pause=lambda: None)
+        self._sender.judge(pause=lambda: None)
+        lost = len(self._queue) + self._sender.under_way
         self._record.counts(queued=0, lost_at_exit=lost)
         with gevent.Timeout(PATIENCE_SECONDS, False):  # type: ignore[arg-type]
             self._events.flush()

@@ -19,8 +19,6 @@ from service.shadow.settings import ShadowSettings
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_SAFE = re.compile(r"[\t\x20-\x7e]{1,1000}")
-_INFERENCE = re.compile(r"(?:^|[ ,])inference;dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 
 
 class ShadowMiddleware:
@@ -57,17 +55,9 @@ class Limits:
     def __init__(self, settings: ShadowSettings) -> None:
         self.body = settings.shadow_max_body_bytes
         self.answer = settings.shadow_max_answer_bytes
-        self._names = [("Content-Type", "CONTENT_TYPE"), ("Accept", "HTTP_ACCEPT")]
-        for name in settings.headers:
-            self._names.append((name, f"HTTP_{name.upper().replace('-', '_')}"))
-
-    def head(self, environ: dict[str, Any]) -> str:
-        """Return the header lines that travel: none that nobody asked for."""
-        lines = ""
-        for name, key in self._names:
-            if (value := environ.get(key)) and _SAFE.fullmatch(value):
-                lines += f"{name}: {value}\r\n"
-        return lines
+        names = [name.upper().replace("-", "_") for name in settings.headers]
+        # As WSGI calls them.
+        self.headers = [n if n == "CONTENT_TYPE" else f"HTTP_{n}" for n in names]
 
 
 class Tee:
@@ -191,23 +181,13 @@ class Passing:
         body = self.body.whole()
         if body is None or not self._ended:
             raise Refused("skipped", "incomplete")
-        seconds = time.perf_counter() - self._started
-        headers = dict(self._headers)
+        get = self._environ.get
         return Copy(
             route=self._environ["PATH_INFO"],
-            head=self._limits.head(self._environ),
+            values=[get(name) for name in self._limits.headers],
             body=body,
-            live={
-                "version": headers.get("X-Model-Version"),
-                "status": self._status,
-                "inference_ms": inference_ms(headers.get("Server-Timing", "")),
-                "total_ms": round(seconds * 1e3, 3),
-            },
+            status=self._status,
+            headers=self._headers,
             answer=b"".join(self._parts),
+            seconds=time.perf_counter() - self._started,
         )
-
-
-def inference_ms(timing: str) -> float | None:
-    """Return what a Server-Timing header says of the model's part."""
-    match = _INFERENCE.search(timing)
-    return float(match[1]) if match else None

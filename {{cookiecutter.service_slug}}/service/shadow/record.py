@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import random
+import re
 import select
 import socket
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +24,7 @@ from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from service.metrics import Metrics
+from service.shadow.client import Answer
 from service.shadow.comparison import Comparison
 from service.shadow.copies import Copy
 
@@ -30,8 +33,8 @@ log = logging.getLogger("service.shadow")
 COUNTS_SECONDS = 10.0
 # Longest that start and end of the worker wait for a file or a pipe.
 PATIENCE_SECONDS = 1.0
-PAIRS_PER_TURN = 16
 MAX_WAITING = 1024 * 1024  # bytes of events
+_INFERENCE = re.compile(r"(?:^|[ ,])inference;dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -55,26 +58,52 @@ class Pair:
     """A copy and what came of it. `result`: ok, or why there is no comparison."""
 
     copy: Copy
+    pair_id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
     waited: float = 0.0
     verdict: str = "not_compared"
     result: str = "ok"
-    candidate: dict[str, Any] = field(default_factory=dict)
+    answer: Answer | None = None  # the candidate's
     comparison: Comparison | None = None
 
-    def line(self) -> dict[str, Any]:
+    @property
+    def live(self) -> dict[str, Any]:
+        headers = {name.lower(): value for name, value in self.copy.headers}
+        return _side(self.copy.status, headers, self.copy.seconds)
+
+    @property
+    def candidate(self) -> dict[str, Any]:
+        answer = self.answer
+        return _side(answer.status, answer.headers, answer.seconds) if answer else {}
+
+    def line(self, live: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Any]:
         line: dict[str, Any] = {
-            "pair_id": self.copy.pair_id,
+            "pair_id": self.pair_id,
             "route": self.copy.route,
             "verdict": self.verdict,
             "reason": None if self.result == "ok" else self.result,
-            "live": self.copy.live,
-            "candidate": self.candidate,
+            "live": live,
+            "candidate": candidate,
         }
         if found := self.comparison:
             line["rows"] = found.rows
             more = {"flips": found.flips, "deltas": found.deltas, "fields": found.fields}
             line |= {name: value for name, value in more.items() if value}
         return line
+
+
+def _side(status: int, headers: Mapping[str, str], seconds: float) -> dict[str, Any]:
+    return {
+        "version": headers.get("x-model-version", "")[:100] or None,
+        "status": status,
+        "inference_ms": inference_ms(headers.get("server-timing", "")),
+        "total_ms": round(seconds * 1e3, 3),
+    }
+
+
+def inference_ms(timing: str) -> float | None:
+    """Return what a Server-Timing header says of the model's part."""
+    match = _INFERENCE.search(timing)
+    return float(match[1]) if match else None
 
 
 class Events:
@@ -140,7 +169,6 @@ class Record:
         self.skipped: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
-        self._pairs: deque[Pair] = deque()
         self._faults = faults
         self._metrics = metrics
         self._events = events
@@ -162,35 +190,23 @@ class Record:
         self._tell("count", "shadow.requests", 1, "outcome:enqueued", "reason:none")
 
     def pair(self, pair: Pair) -> None:
-        """What came of a copy; counted now, and told in a while."""
-        if pair.verdict == "expired":
-            self.expired += 1
-        else:
-            self.verdicts[pair.verdict] += 1
-        pair.copy.body = pair.copy.answer = b""
-        self._pairs.append(pair)
-
-    def tell(self, pause: Callable[[], None]) -> None:
-        """Make events and metrics of the pairs there are: in a row, which costs a third of doing so
-        after each, when the processor's caches are full of other things."""
-        while self._pairs:
-            pause()
-            for _ in range(min(PAIRS_PER_TURN, len(self._pairs))):
-                self._tell_of(self._pairs.popleft())
-
-    def _tell_of(self, pair: Pair) -> None:
+        """What came of a copy."""
         self._tell("count", "shadow.compare", 1, f"verdict:{pair.verdict}")
         self._tell("observe", "shadow.queue.wait", pair.waited)
-        if pair.verdict != "expired":
-            self._log("shadow pair", "shadow.pair", pair.line())
-        if pair.verdict in ("expired", "not_compared"):
+        if pair.verdict == "expired":
+            self.expired += 1
+            return
+        self.verdicts[pair.verdict] += 1
+        live, candidate = pair.live, pair.candidate
+        self._log("shadow pair", "shadow.pair", pair.line(live, candidate))
+        if pair.verdict == "not_compared":
             return
         self._tell("count", "shadow.candidate.responses", 1, f"result:{pair.result}")
-        for role, side in ("live", pair.copy.live), ("candidate", pair.candidate):
+        for role, side in ("live", live), ("candidate", candidate):
             if (milliseconds := side.get("inference_ms")) is not None:
                 self._tell("observe", "shadow.inference", milliseconds / 1e3, f"role:{role}")
-        if (milliseconds := pair.candidate.get("total_ms")) is not None:
-            self._tell("observe", "shadow.round_trip", milliseconds / 1e3)
+        if pair.answer:
+            self._tell("observe", "shadow.round_trip", pair.answer.seconds)
         if pair.comparison:
             for name, deltas in pair.comparison.deltas.items():
                 for delta in deltas:

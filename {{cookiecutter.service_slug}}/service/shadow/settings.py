@@ -79,7 +79,7 @@ class ShadowSettings:
         for route in self.routes:
             if not _ROUTE.fullmatch(route) or route in ("/", "/healthz", "/readyz"):
                 raise Refusal(f"SHADOW_ROUTES: cannot copy {route!r}")
-        for name in self.headers:
+        for name in _listed(self.shadow_headers):
             if not _NAME.fullmatch(name) or _PRIVATE.fullmatch(name.lower()):
                 raise Refusal(f"SHADOW_HEADERS: {name!r} must not be copied")
 
@@ -97,7 +97,8 @@ class ShadowSettings:
 
     @property
     def headers(self) -> tuple[str, ...]:
-        return _listed(self.shadow_headers)
+        """Those of a request that travel; none that nobody asked for."""
+        return ("Content-Type", "Accept", *_listed(self.shadow_headers))
 
 
 @dataclass(frozen=True)
