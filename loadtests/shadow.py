@@ -21,6 +21,7 @@ there would slow the live service down as any busy neighbour does, ghost mode or
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import os
@@ -221,12 +222,12 @@ def read_counts(case: Case, log: Path) -> None:
 
 
 def judge(cases: Sequence[Case]) -> list[str]:
-    """Return what of the promises is broken."""
+    """Return what of the promises is broken: beyond what the machine's moods may explain."""
     _, _, whole, hole = cases
     failures = []
     for case in (whole, hole):
-        if (ratio := case.ratio("p99")[0]) > MOST_P99:
-            failures.append(f"{case.name}: p99 is {ratio:.2f} times that without ghost mode")
+        if (least := case.ratio("p99")[1]) > MOST_P99:
+            failures.append(f"{case.name}: p99 is at least {least:.2f} times that without")
     if (cost := whole.cost_ms) > MOST_COST_MS:
         failures.append(f"a copy costs {cost:.3f} CPU-ms")
     failures += [f"{case.name}: {case.failed} requests failed" for case in cases if case.failed]
@@ -253,7 +254,8 @@ def write(folder: Path, seconds: float, cases: list[Case], failures: list[str]) 
             shown.append("{:.3f} ({:.2f} to {:.2f})".format(*case.ratio(name)))
         off, on = (case.typical("cpu_ms", state) for state in (False, True))
         shown.append(f"{off:.3f} and {on:.3f}")
-        shown.append(f"{case.cost_ms:.3f}" if case.copied else "")
+        # Of a few copies it would be the noise of all requests.
+        shown.append(f"{case.cost_ms:.3f}" if case.copies_per_request > 0.05 else "")
         shown.append(f"{case.copies_per_request:.0%}" if case.percent else "")
         shown += [str(case.failed), f"{case.typical('disturbance', True):.0%}"]
         lines.append(f"| {' | '.join(shown)} |")
@@ -263,7 +265,8 @@ def write(folder: Path, seconds: float, cases: list[Case], failures: list[str]) 
         lines,
         {"seconds": seconds, "cases": [asdict(case) for case in cases]},
         failures=failures,
-        kept="clients do not notice.",
+        kept=f"p99 is not shown to be more than {MOST_P99:g} times that without ghost mode, and a "
+        f"copy costs at most {MOST_COST_MS:g} CPU-ms.",
         options=f"--rounds {len(cases[0].rounds)} --seconds {seconds:g}",
     )
 
@@ -299,6 +302,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
+    gc.freeze()  # lest the client stop for 15 ms now and then, to look through what it has imported
     print("training ...", flush=True)
     cases = run(arguments.rounds, arguments.seconds)
     status = write(arguments.out, arguments.seconds, cases, judge(cases))
