@@ -272,4 +272,5 @@ def test_retrained_in_a_container(baked: Path, name: str, tmp_path: Path) -> Non
     shutil.rmtree(folder / "artifact")
     done = make(folder, "retrain", f"ARGS={' '.join(build_options())}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert manifest(folder)["metrics"] == manifest(baked)["metrics"]
+    # But for the last digits: elsewhere, sums may be taken in another order.
+    assert manifest(folder)["metrics"] == pytest.approx(manifest(baked)["metrics"], rel=1e-9)
