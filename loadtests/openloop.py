@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 TIMEOUT_SECONDS = 30
-_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.I)
+LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.I)
 _INFERENCE = re.compile(rb"inference;dur=([\d.]+)")
 
 
@@ -55,7 +55,7 @@ class _Connection(asyncio.Protocol):
         head, found, rest = self._received.partition(b"\r\n\r\n")
         if not found:
             return
-        length = _LENGTH.search(head)
+        length = LENGTH.search(head)
         if length and len(rest) >= int(length[1]) and self._answer and not self._answer.done():
             self._received = b""
             self.open = b"connection: close" not in head.lower()

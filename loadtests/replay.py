@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from loadtests import measure
-
-LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.I)
+from loadtests.openloop import LENGTH
 
 # By the request's body: seconds, and all that was said.
 Answers = Mapping[bytes, tuple[float, bytes]]
@@ -77,16 +75,15 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         while message := _first(self._received):
-            _, body, self._received = message
+            body, self._received = message
             seconds, answer = self._answers[body]
             asyncio.get_running_loop().call_later(seconds, self._transport.write, answer)
 
 
-def _first(received: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """Return head and body of the first message, if it is whole, and what follows it."""
+def _first(received: bytes) -> tuple[bytes, bytes] | None:
+    """Return the body of the first message, if it is whole, and what follows it."""
     head, found, rest = received.partition(b"\r\n\r\n")
     length = LENGTH.search(head)
-    if not found or not length or len(rest) < int(length[1]):
+    if not found or not length or len(rest) < (size := int(length[1])):
         return None
-    size = int(length[1])
-    return head + found, rest[:size], rest[size:]
+    return rest[:size], rest[size:]

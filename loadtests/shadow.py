@@ -166,17 +166,14 @@ def run(rounds: int, seconds: float) -> list[Case]:
         servers = []
         installed = []
         for number, case in enumerate(cases):
-            one = prepared(live, str(number))
-            if case.percent:
-                port = hole.getsockname()[1] if case.silent else beside
-                one = prepared(
-                    live,
-                    str(number),
-                    SHADOW_URL=f"http://127.0.0.1:{port}",
-                    SHADOW_PERCENT=str(case.percent),
-                    SHADOW_MAX_RPS="0",
-                    SHADOW_SWITCH_FILE=str(one.state / "switch"),
-                )
+            port = hole.getsockname()[1] if case.silent else beside
+            environ = {
+                "SHADOW_URL": f"http://127.0.0.1:{port}",
+                "SHADOW_PERCENT": str(case.percent),
+                "SHADOW_MAX_RPS": "0",
+                "SHADOW_SWITCH_FILE": "{state}/switch",
+            }
+            one = prepared(live, str(number), **(environ if case.percent else {}))
             (one.state / "switch").write_text("off")
             installed.append(one)
             servers.append(stack.enter_context(running(one, rows)))
@@ -187,7 +184,7 @@ def run(rounds: int, seconds: float) -> list[Case]:
                 rate = SHARE * 1000 / cpu_ms[i]
                 visits = {}
                 for state in ("off", "on") if number % 2 else ("on", "off"):
-                    # What is neither "off" nor a percentage leaves it as it was set.
+                    # Empty, it leaves the percentage as it was set.
                     (installed[i].state / "switch").write_text("off" if state == "off" else "")
                     visits[state] = asyncio.run(visit(server, requests, rate, seconds, number))
                 (installed[i].state / "switch").write_text("off")

@@ -75,14 +75,14 @@ class Pair:
         answer = self.answer
         return _side(answer.status, answer.headers, answer.seconds) if answer else {}
 
-    def line(self, live: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Any]:
+    def line(self) -> dict[str, Any]:
         line: dict[str, Any] = {
             "pair_id": self.pair_id,
             "route": self.copy.route,
             "verdict": self.verdict,
             "reason": None if self.result == "ok" else self.result,
-            "live": live,
-            "candidate": candidate,
+            "live": self.live,
+            "candidate": self.candidate,
         }
         if found := self.comparison:
             line["rows"] = found.rows
@@ -197,13 +197,13 @@ class Record:
             self.expired += 1
             return
         self.verdicts[pair.verdict] += 1
-        live, candidate = pair.live, pair.candidate
-        self._log("shadow pair", "shadow.pair", pair.line(live, candidate))
+        line = pair.line()
+        self._log("shadow pair", "shadow.pair", line)
         if pair.verdict == "not_compared":
             return
         self._tell("count", "shadow.candidate.responses", 1, f"result:{pair.result}")
-        for role, side in ("live", live), ("candidate", candidate):
-            if (milliseconds := side.get("inference_ms")) is not None:
+        for role in ("live", "candidate"):
+            if (milliseconds := line[role].get("inference_ms")) is not None:
                 self._tell("observe", "shadow.inference", milliseconds / 1e3, f"role:{role}")
         if pair.answer:
             self._tell("observe", "shadow.round_trip", pair.answer.seconds)
