@@ -12,7 +12,7 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check format clean bench telemetry overload soak shadow survive memory startup cluster
+.PHONY: help demo test machinery check format clean bench telemetry overload soak shadow survive memory startup cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,15 +20,18 @@ help: ## list the targets
 demo: $(VENV)/generate ## generate a service, train it, serve it, call it; ONCE=1: then stop
 	@$(bin)/python tests/demo.py $(if $(ONCE),--once)
 
-test: check build/manifests/done ## everything: checks, template, the generated service's own tests, end to end
+test: check build/manifests/done machinery ## everything: checks, machinery, the generated service's own tests, end to end
 	$(bin)/python -m pytest
 
-check: $(VENV)/test ## format, lint and types, of the template as it lies
+machinery: $(VENV)/test $(SERVICE_VENV)/dev ## tests inside a generated service (ARGS="-k batching")
+	@$(bin)/python tests/bake.py build/machinery
+	cd build/machinery/* && $(SERVICE_VENV)/bin/python -m pytest $(CURDIR)/tests/machinery $(ARGS)
+
+check: $(VENV)/test $(SERVICE_VENV)/dev ## format, lint and types, of the template as it lies
 	$(bin)/ruff format --no-cache --check .
 	$(bin)/ruff check --no-cache .
 	$(bin)/mypy
-	@$(MAKE) --no-print-directory -C '$(TEMPLATE)' VENV=$(SERVICE_VENV) $(SERVICE_VENV)/dev
-	cd '$(TEMPLATE)' && $(SERVICE_VENV)/bin/mypy --cache-dir=/dev/null
+	cd '$(TEMPLATE)' && $(SERVICE_VENV)/bin/mypy --cache-dir=/dev/null . ../tests/machinery
 
 format: $(VENV)/test ## put the code into its standard form
 	$(bin)/ruff format --no-cache .
@@ -87,6 +90,9 @@ $(VENV)/bench: $(VENV)/generate loadtests/requirements.txt
 $(VENV)/test: $(VENV)/generate requirements-test.txt loadtests/requirements.txt
 	@$(pip) -r requirements-test.txt
 	@touch $@
+
+$(SERVICE_VENV)/dev: $(wildcard $(TEMPLATE)/requirements*.txt)
+	@$(MAKE) --no-print-directory -C '$(TEMPLATE)' VENV=$(SERVICE_VENV) $@
 
 # checkov brings half a gigabyte, so it has an environment of its own.
 build/manifests/done: tests/requirements-manifests.txt

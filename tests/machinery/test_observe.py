@@ -29,7 +29,7 @@ from tools.observe.sketch import Sketch
 from tools.observe.view import View
 from tools.observe.windows import HISTORY, STALE, Windows
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path.cwd()  # the service
 
 
 def test_a_datagram_as_the_service_sends_it() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_size import SIZING
 
-from tests.test_size import SIZING
 from tools.plan import __main__ as plan
 from tools.plan import manifests, traffic
 from tools.plan.hpa import (

@@ -26,7 +26,7 @@ from tools.size.curve import Curve
 from tools.size.errors import SizingError
 from tools.size.staircase import Step, capacity, climb, judge
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path.cwd()  # the service
 SLO = Slo(p99_ms=100, error_ratio=0.001, requests_per_user=0, steps=[])
 
 
