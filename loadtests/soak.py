@@ -245,7 +245,7 @@ def report(phase: Phase, window: Window) -> None:
 def run(installed: Installed, rows: Rows, minutes: float, max_requests: int | None) -> list[Phase]:
     requests = [post("/predict", json.dumps({"instances": [row]}).encode()) for row in rows]
     seconds = minutes * 60 / 2
-    environ = {**OURS.environ, "WEB_CONCURRENCY": str(WORKERS), "KEEPALIVE": str(KEEPALIVE)}
+    environ = {**OURS.environ, "WEB_CONCURRENCY": str(WORKERS), "KEEPALIVE_SECONDS": str(KEEPALIVE)}
     phases: list[Phase] = []
     with running(replace(installed, server=replace(OURS, environ=environ)), rows) as server:
         server.check(rows, installed.scores)

@@ -31,7 +31,11 @@ def victim(baked: Path) -> Iterator[Service]:
     # One that handles descriptors by thousands needs as many itself.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    limits = {"KEEPALIVE": KEEPALIVE, "BODY_TIMEOUT": BODY_TIMEOUT, "SEND_TIMEOUT": SEND_TIMEOUT}
+    limits = {
+        "KEEPALIVE_SECONDS": KEEPALIVE,
+        "BODY_TIMEOUT_SECONDS": BODY_TIMEOUT,
+        "SEND_TIMEOUT_SECONDS": SEND_TIMEOUT,
+    }
     with serve(baked, **limits) as service:
         service.predict([service.instance])
         yield service

@@ -85,7 +85,7 @@ def test_sigterm_under_load_loses_nothing(baked: Path, tmp_path: Path, workers: 
     # Slow enough that at any moment most clients wait for an answer.
     folder = wrapped(baked, tmp_path, f"{SLEEP}(0.3)")
     with (
-        serve(folder, WEB_CONCURRENCY=workers, GRACEFUL_TIMEOUT=10) as service,
+        serve(folder, WEB_CONCURRENCY=workers, GRACEFUL_TIMEOUT_SECONDS=10) as service,
         load(service, 24) as clients,
     ):
         started = time.monotonic()
@@ -131,7 +131,7 @@ def test_request_that_outlives_graceful_timeout_does_not_keep_it(
             f"    {SLEEP}(60 if os.path.exists('stuck') else 0)\n"
             "    return _predict(model, frame)\n"
         )
-    with serve(folder, GRACEFUL_TIMEOUT=2) as service:
+    with serve(folder, GRACEFUL_TIMEOUT_SECONDS=2) as service:
         (folder / "stuck").touch()
         with closing(service.connect()) as connection:
             head = (

@@ -24,7 +24,7 @@ BODY_TIMEOUT = 1.0
 @pytest.fixture(scope="module")
 def small(baked: Path) -> Iterator[Service]:
     """The service with small limits. Each test leaves it running well."""
-    limits = {"MAX_BODY_BYTES": MAX_BODY, "MAX_INSTANCES": 5, "BODY_TIMEOUT": BODY_TIMEOUT}
+    limits = {"MAX_BODY_BYTES": MAX_BODY, "MAX_INSTANCES": 5, "BODY_TIMEOUT_SECONDS": BODY_TIMEOUT}
     with serve(baked, **limits) as service:
         yield service
         assert service.predict([service.instance])

@@ -292,7 +292,7 @@ def test_poison_harms_only_the_requests_that_carry_it(baked: Path, tmp_path: Pat
 
 
 def test_successor_serves_before_its_worker_ends(baked: Path) -> None:
-    with serve(baked, MAX_REQUESTS=20, KEEPALIVE=2) as service:
+    with serve(baked, MAX_REQUESTS=20, KEEPALIVE_SECONDS=2) as service:
         (first,) = service.wait_workers(1)
         time.sleep(2.5)  # a younger one has no successor beside it
         with closing(service.connect()) as idle:

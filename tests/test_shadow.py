@@ -487,7 +487,7 @@ def test_a_log_that_nobody_reads_holds_up_nobody(baked: Path, candidate: Candida
 def test_workers_that_are_replaced_lose_no_count(baked: Path, candidate: Candidate) -> None:
     candidate.behave(GOOD)
     with serve(
-        baked, SHADOW_URL=candidate.url, MAX_REQUESTS=15, KEEPALIVE=1, **SETTINGS
+        baked, SHADOW_URL=candidate.url, MAX_REQUESTS=15, KEEPALIVE_SECONDS=1, **SETTINGS
     ) as service:
         asked = post_until(service, lambda: len(last_counts(service)) >= 4)
         service.process.send_signal(signal.SIGTERM)

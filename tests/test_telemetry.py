@@ -782,7 +782,7 @@ def test_conservation(
     with Receiver(tmp_path / "dsd.socket" if socket == "unix" else None) as metrics:
         env = scene(agent, metrics, LOG_SAMPLE=0.3 if traced else 0, LOG_SLOW_MS=300)
         env |= {} if traced else {"DD_TRACE_ENABLED": "false"}
-        env |= {"WEB_CONCURRENCY": workers, "MAX_REQUESTS": 150 // workers, "KEEPALIVE": 1}
+        env |= {"WEB_CONCURRENCY": workers, "MAX_REQUESTS": 150 // workers, "KEEPALIVE_SECONDS": 1}
         with serve(folder, **env) as service:
             first = service.wait_workers(workers)
             with clients(service, 6) as answered:

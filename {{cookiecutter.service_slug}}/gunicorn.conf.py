@@ -46,7 +46,7 @@ bind = f"{settings.bind_host}:{settings.port}"
 worker_class = "service.worker.Worker"
 logger_class = "service.logs.Logger"
 workers = settings.workers
-keepalive = settings.keepalive
+keepalive = settings.keepalive_seconds
 max_requests = settings.max_requests
 max_requests_jitter = settings.max_requests // 10  # not all workers at once
 # An open connection costs a descriptor, so allow as many as the system does; what a worker does not
@@ -61,7 +61,7 @@ preload_app = True
 # gunicorn's remote control: a thread that does not survive the fork, and a socket nobody uses.
 control_socket_disable = True
 # The arbiter waits this long before it kills, so it has to count the time of draining too.
-graceful_timeout = settings.drain_seconds + settings.graceful_timeout
+graceful_timeout = settings.drain_seconds + settings.graceful_timeout_seconds
 
 # As many threads in BLAS and OpenMP as the quota leaves each worker; they would take all the
 # host's cores. Has to be known before numpy is imported, which is why nothing above imports it.
@@ -80,7 +80,9 @@ def when_ready(server: Any) -> None:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         for listener in server.LISTENERS:
             listener.sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.send_timeout * 1e3)
+                socket.IPPROTO_TCP,
+                socket.TCP_USER_TIMEOUT,
+                int(settings.send_timeout_seconds * 1e3),
             )
     # What was loaded so far lives for ever: a collector that never visits it leaves it shared.
     gc.collect()

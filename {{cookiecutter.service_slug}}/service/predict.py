@@ -140,7 +140,7 @@ def _read_body(environ: dict[str, Any], settings: Settings) -> bytes:
         )
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise RequestError(415, "send the body without Content-Encoding")
-    limit, timeout = settings.max_body_bytes, settings.body_timeout
+    limit, timeout = settings.max_body_bytes, settings.body_timeout_seconds
     declared = int(environ.get("CONTENT_LENGTH") or -1)  # gunicorn has refused what is no number
     if declared > limit:
         raise _too_large(limit)

