@@ -3,6 +3,7 @@
 import gc
 
 # All that is loaded now is loaded for good: looking for garbage in between only takes time.
+# service/lifecycle.py switches the collector on again.
 gc.disable()
 
 from service import tracing, unified  # noqa: E402
@@ -22,14 +23,10 @@ import logging  # noqa: E402
 import os  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
 import sys  # noqa: E402
-from types import FrameType  # noqa: E402
-from typing import Any  # noqa: E402
-
-import gevent  # noqa: E402
 
 from service.errors import Refusal, refuse  # noqa: E402
+from service.lifecycle import Lifecycle  # noqa: E402
 from service.settings import Settings, cpu_quota  # noqa: E402
 
 try:
@@ -68,67 +65,14 @@ graceful_timeout = settings.drain_seconds + settings.graceful_timeout_seconds
 for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):
     os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, cpu_quota() // workers)))
 
-# gunicorn takes a client that was dropped for not reading (see below) for an error of ours.
+# gunicorn takes a client that was dropped for not reading (lifecycle.py) for an error of ours.
 logging.getLogger("gunicorn.error").addFilter(
     lambda record: not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))
 )
 
-
-def when_ready(server: Any) -> None:
-    # The kernel drops a client that reads nothing of what it was sent. Accepted connections inherit
-    # this from the listening one.
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        for listener in server.LISTENERS:
-            listener.sock.setsockopt(
-                socket.IPPROTO_TCP,
-                socket.TCP_USER_TIMEOUT,
-                int(settings.send_timeout_seconds * 1e3),
-            )
-    # What was loaded so far lives for ever: a collector that never visits it leaves it shared.
-    gc.collect()
-    gc.freeze()
-    gc.enable()
-
-
-def pre_fork(server: Any, worker: Any) -> None:
-    # Metrics tell workers apart by it: few numbers, used again, not process ids without end.
-    taken = {other.slot for other in server.WORKERS.values()}
-    worker.slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
-
-
-def post_worker_init(worker: Any) -> None:
-    """Warm up, report, then let SIGTERM turn readiness off first."""
-    # A model written in Python shares the interpreter with the hub, which asks for it back at each
-    # of its system calls. Beside a busy one, p99 of a probe was 17 ms at Python's 5, 9 ms so.
-    sys.setswitchinterval(0.001)
-    engine, telemetry = (worker.wsgi.extensions[name] for name in ("engine", "telemetry"))
-    try:
-        engine.start(telemetry)
-    except Refusal as refusal:
-        refuse(refusal)
-    first = worker.age == 1
-    telemetry.start(engine.batcher, lambda: worker.connections, worker.slot, announce=first)
-    if ghost := worker.wsgi.extensions.get("shadow"):
-        ghost.start(telemetry.metrics, worker.slot, engine.batcher.rest)
-
-    def drain(signum: int, frame: FrameType | None) -> None:
-        engine.ready = False
-        # Until the load balancers have noticed, new requests go on coming, and are answered.
-        gevent.spawn_later(settings.drain_seconds, worker.handle_exit, signum, frame)
-
-    signal.signal(signal.SIGTERM, drain)
-
-
-def worker_exit(server: Any, worker: Any) -> None:
-    if not worker.wsgi:
-        return
-    if ghost := worker.wsgi.extensions.get("shadow"):
-        ghost.stop()  # whose last counts are metrics too
-    if not worker.wsgi.extensions["telemetry"].stop():
-        os._exit(0)
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    # A retiring worker had its successor made beside it, see service/worker.py.
-    if server.num_workers > settings.workers:
-        server.num_workers -= 1
+lifecycle = Lifecycle(settings)
+when_ready = lifecycle.when_ready
+pre_fork = lifecycle.pre_fork
+post_worker_init = lifecycle.post_worker_init
+worker_exit = lifecycle.worker_exit
+child_exit = lifecycle.child_exit

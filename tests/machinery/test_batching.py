@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import Answer, Batcher, Job, Observer
+from service.batching import Batcher, Observer
 from service.errors import RequestError
+from service.record import Answer, RequestRecord
 
 Predict = Callable[[Sequence[Any]], list[Answer]]
 Make = Callable[..., Batcher]
@@ -25,11 +26,11 @@ def make() -> Iterator[Make]:
     def batcher(
         predict: Predict,
         max_batch_size: int = 8,
-        max_queue: float = 10.0,
+        max_queue_seconds: float = 10.0,
         max_queued_rows: int = 10_000,
         observer: Observer | None = None,
     ) -> Batcher:
-        made.append(Batcher(predict, max_batch_size, max_queue, max_queued_rows, observer))
+        made.append(Batcher(predict, max_batch_size, max_queue_seconds, max_queued_rows, observer))
         return made[-1]
 
     yield batcher
@@ -54,14 +55,20 @@ class Double:
         return [{"value": 2 * row[0]} for row in rows]
 
 
-def rows(numbers: Sequence[int]) -> list[tuple[int]]:
-    return [(number,) for number in numbers]
+def request(numbers: Sequence[int], connection: int | None = None) -> RequestRecord:
+    return RequestRecord(rows=[(number,) for number in numbers], connection=connection)
+
+
+def answered(batcher: Batcher, numbers: Sequence[int], timeout: float = 10) -> RequestRecord:
+    record = request(numbers)
+    batcher.submit(record, timeout)
+    return record
 
 
 def values(batcher: Batcher, numbers: Sequence[int], timeout: float = 10) -> Any:
     """Submit one request; return the values of its answers, or its error's message."""
     try:
-        return [answer["value"] for answer in batcher.submit(rows(numbers), timeout).answers]
+        return [answer["value"] for answer in answered(batcher, numbers, timeout).answers]
     except Exception as error:
         return str(error)
 
@@ -87,7 +94,7 @@ def test_each_request_gets_its_own_answers_and_only_poisoned_ones_fail(
     sizes: list[int], poison: set[int], max_batch_size: int
 ) -> None:
     predict = Double(frozenset(poison), seconds=0)
-    batcher = Batcher(predict, max_batch_size, max_queue=10, max_queued_rows=10_000)
+    batcher = Batcher(predict, max_batch_size, max_queue_seconds=10, max_queued_rows=10_000)
     try:
         requests = number(sizes)
         answers = submit_all(batcher, requests)
@@ -114,15 +121,15 @@ def test_what_arrives_during_a_call_goes_into_the_next_one(make: Make) -> None:
 
 def test_an_idle_model_is_called_at_once(make: Make) -> None:
     batcher = make(Double(seconds=0))
-    batcher.submit(rows([1]), 10)
+    batcher.submit(request([1]), 10)
     started = time.perf_counter()
     for _ in range(100):
-        batcher.submit(rows([1]), 10)
+        batcher.submit(request([1]), 10)
     assert (time.perf_counter() - started) / 100 < 0.005
 
 
 def test_the_hub_goes_on_while_the_model_computes(make: Make) -> None:
-    slow = gevent.spawn(make(Double(seconds=0.3)).submit, rows([1]), 10)
+    slow = gevent.spawn(make(Double(seconds=0.3)).submit, request([1]), 10)
     ticks = 0
     while not slow.ready():
         gevent.sleep(0.01)
@@ -130,35 +137,35 @@ def test_the_hub_goes_on_while_the_model_computes(make: Make) -> None:
     assert ticks > 15
 
 
-def test_who_rests_is_in_no_ones_way(make: Make) -> None:
+def test_who_waits_until_it_is_idle_is_in_no_ones_way(make: Make) -> None:
     batcher = make(Double(seconds=0.2))
-    submitted = gevent.spawn(batcher.submit, rows([1]), 10)
+    submitted = gevent.spawn(batcher.submit, request([1]), 10)
     gevent.sleep(0.05)
     started = time.perf_counter()
-    batcher.rest(0.02)
+    batcher.wait_until_idle(0.02)
     assert 0.02 <= time.perf_counter() - started < 0.1 and not submitted.ready()
-    batcher.rest(5)
+    batcher.wait_until_idle(5)
     assert 0.1 < time.perf_counter() - started < 1 and submitted.ready()
     started = time.perf_counter()
-    batcher.rest(5)
+    batcher.wait_until_idle(5)
     assert time.perf_counter() - started < 0.05
 
 
-def test_those_who_rest_do_not_go_all_at_once(make: Make) -> None:
+def test_those_who_wait_until_it_is_idle_go_one_at_a_time(make: Make) -> None:
     batcher = make(Double(seconds=0.1))
-    gevent.spawn(batcher.submit, rows([1]), 10)
+    gevent.spawn(batcher.submit, request([1]), 10)
     gevent.sleep(0.05)
     order: list[str] = []
 
-    def request() -> None:
-        batcher.submit(rows([2]), 10)
+    def ask() -> None:
+        batcher.submit(request([2]), 10)
         order.append("request")
 
     def copy() -> None:
-        batcher.rest(5)
+        batcher.wait_until_idle(5)
         order.append("copy")
         if len(order) == 1:
-            gevent.spawn(request)
+            gevent.spawn(ask)
 
     gevent.joinall([gevent.spawn(copy) for _ in range(3)], raise_error=True)
     assert order == ["copy", "request", "copy", "copy"]
@@ -171,8 +178,8 @@ class Notes(Observer):
         self.active = False
 
     @contextmanager
-    def call(self, jobs: Sequence[Job], rows: int) -> Iterator[None]:
-        self.inside.append((len(jobs), rows))
+    def call(self, records: Sequence[RequestRecord], rows: int) -> Iterator[None]:
+        self.inside.append((len(records), rows))
         self.active = True
         yield
         self.active = False
@@ -193,12 +200,12 @@ def test_an_observer_surrounds_every_call_and_hears_of_its_answers(make: Make) -
         return [{"value": row[0]} for row in asked]
 
     batcher = make(predict, observer=notes)
-    jobs = [gevent.spawn(batcher.submit, rows([value]), 10) for value in (1, 2, 3)]
-    gevent.joinall(jobs)
+    records = [request([value]) for value in (1, 2, 3)]
+    gevent.joinall([gevent.spawn(batcher.submit, record, 10) for record in records])
     assert notes.inside == notes.seen == [(3, 3)]
-    assert [job.value and job.value.call_rows for job in jobs] == [3, 3, 3]
+    assert [record.call_rows for record in records] == [3, 3, 3]
     with pytest.raises(ValueError):
-        batcher.submit(rows([-1]), 10)
+        batcher.submit(request([-1]), 10)
     assert (len(notes.inside), len(notes.seen)) == (2, 1)
 
 
@@ -210,25 +217,27 @@ def test_a_model_that_ends_the_process_fails_its_own_request_only(make: Make) ->
 
     batcher = make(predict)
     with pytest.raises(SystemExit):
-        batcher.submit(rows([-1]), 10)
-    assert batcher.submit(rows([1]), 10).answers == [{"value": 1}]
+        batcher.submit(request([-1]), 10)
+    assert answered(batcher, [1]).answers == [{"value": 1}]
 
 
 def test_a_job_knows_how_long_it_waited_and_ran(make: Make) -> None:
-    job = make(Double(seconds=0.05)).submit(rows([1]), 10)
-    assert job.submitted <= job.started <= job.finished
-    assert job.finished - job.started >= 0.05
+    record = answered(make(Double(seconds=0.05)), [1])
+    assert record.submitted <= record.started <= record.finished
+    assert record.predict_seconds >= 0.05
 
 
 def test_a_large_request_takes_turns_with_small_ones(make: Make) -> None:
     predict = Double(seconds=0.01)
     batcher = make(predict)
-    large = gevent.spawn(batcher.submit, rows(range(1000, 1080)), 10)
+    record = request(range(1000, 1080))
+    large = gevent.spawn(batcher.submit, record, 10)
     gevent.sleep(0)
     for number in range(5):  # one after the other, each while the large one is not done
-        batcher.submit(rows([number]), 10)
+        batcher.submit(request([number]), 10)
         assert not large.ready()
-    assert large.get().answers == [{"value": 2 * row} for row in range(1000, 1080)]
+    large.get()
+    assert record.answers == [{"value": 2 * row} for row in range(1000, 1080)]
 
 
 def test_a_slow_model_gets_smaller_calls_than_it_could(make: Make) -> None:
@@ -238,11 +247,11 @@ def test_a_slow_model_gets_smaller_calls_than_it_could(make: Make) -> None:
         time.sleep(0.01 * len(asked))
         return [{"value": row[0]} for row in asked]
 
-    batcher = make(predict, max_batch_size=64, max_queue=0.1)
-    batcher.warm_up(rows([1]))
-    job = batcher.submit(rows(range(30)), 10)
-    assert [answer["value"] for answer in job.answers] == list(range(30))
-    assert 0.07 < batcher._per_call * batcher.cost.per_row < 0.13
+    batcher = make(predict, max_batch_size=64, max_queue_seconds=0.1)
+    batcher.warm_up([(1,)])
+    record = answered(batcher, range(30))
+    assert [answer["value"] for answer in record.answers] == list(range(30))
+    assert 0.07 < batcher._rows_per_call * batcher.cost.per_row < 0.13
 
 
 def test_a_request_that_would_wait_too_long_is_refused_at_once(make: Make) -> None:
@@ -250,46 +259,46 @@ def test_a_request_that_would_wait_too_long_is_refused_at_once(make: Make) -> No
         time.sleep(0.02 * len(asked))
         return [{"value": row[0]} for row in asked]
 
-    batcher = make(predict, max_batch_size=4, max_queue=0.2)
-    batcher.warm_up(rows([1]))
+    batcher = make(predict, max_batch_size=4, max_queue_seconds=0.2)
+    batcher.warm_up([(1,)])
     waiting = [gevent.spawn(values, batcher, [number]) for number in range(30)]
     gevent.sleep(0)
     started = time.perf_counter()
     with pytest.raises(RequestError) as caught:
-        batcher.submit(rows([1]), 10)
+        batcher.submit(request([1]), 10)
     assert time.perf_counter() - started < 0.02
     assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
     gevent.joinall(waiting)
     accepted = [greenlet for greenlet in waiting if "overloaded" not in str(greenlet.value)]
     assert 8 <= len(accepted) <= 16  # 0.2 s of queue at 0.02 s a row, and the call that ran
-    assert batcher.submit(rows([1]), 10).answers == [{"value": 1}]
+    assert answered(batcher, [1]).answers == [{"value": 1}]
 
 
 def test_a_queue_of_too_many_rows_takes_no_more_however_quick_the_model(make: Make) -> None:
     batcher = make(Double(seconds=0.05), max_batch_size=100, max_queued_rows=10)
-    running = gevent.spawn(batcher.submit, rows([0]), 10)
+    running = gevent.spawn(batcher.submit, request([0]), 10)
     gevent.sleep(0.01)
-    waiting = gevent.spawn(batcher.submit, rows(range(9)), 10)
+    waiting = gevent.spawn(batcher.submit, request(range(9)), 10)
     gevent.sleep(0)
     with pytest.raises(RequestError, match="overloaded"):
-        batcher.submit(rows([1, 2]), 10)
+        batcher.submit(request([1, 2]), 10)
     gevent.joinall([running, waiting], raise_error=True)
     # Alone it may pass, or it never could.
-    assert len(batcher.submit(rows(range(50)), 10).answers) == 50
+    assert len(answered(batcher, range(50)).answers) == 50
 
 
 def test_what_has_expired_is_a_504_and_never_reaches_the_model(make: Make) -> None:
     predict = Double(seconds=0.2)
     batcher = make(predict)
-    running = gevent.spawn(batcher.submit, rows([1]), 10)
+    running = gevent.spawn(batcher.submit, request([1]), 10)
     gevent.sleep(0.01)
     started = time.perf_counter()
     with pytest.raises(RequestError, match="no answer within 50 ms") as caught:
-        batcher.submit(rows([2]), timeout=0.05)
+        batcher.submit(request([2]), timeout=0.05)
     assert caught.value.status == 504
     assert time.perf_counter() - started < 0.1
     running.join()
-    assert batcher.submit(rows([3]), 10)
+    assert answered(batcher, [3])
     assert predict.calls == [[1], [3]]
     assert batcher.queued_rows == 0
 
@@ -306,8 +315,8 @@ def test_a_model_that_fails_slowly_at_everything_is_not_asked_for_every_verdict(
         raise RuntimeError("always")
 
     batcher = make(predict, max_batch_size=64)
-    jobs = [gevent.spawn(values, batcher, [number], 0.2) for number in range(33)]
-    gevent.joinall(jobs)
+    waiting = [gevent.spawn(values, batcher, [number], 0.2) for number in range(33)]
+    gevent.joinall(waiting)
     gevent.sleep(0.2)
     assert calls < 10  # of 1 + 63 to find out about each
     assert batcher.queued_rows == 0
@@ -318,10 +327,10 @@ def test_a_client_that_has_hung_up_costs_no_call(make: Make, gone: bool) -> None
     ours, theirs = socket.socketpair()
     predict = Double(seconds=0.1)
     batcher = make(predict)
-    running = gevent.spawn(batcher.submit, rows([1]), 10)
+    running = gevent.spawn(batcher.submit, request([1]), 10)
     gevent.sleep(0.01)
-    waiting = gevent.spawn(batcher.submit, rows([2]), 10, ours.fileno())
-    other = gevent.spawn(batcher.submit, rows([3]), 10)
+    waiting = gevent.spawn(batcher.submit, request([2], ours.fileno()), 10)
+    other = gevent.spawn(batcher.submit, request([3]), 10)
     gevent.sleep(0.01)
     if gone:
         theirs.close()

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.admission import CallCost, overloaded
+from service.call_cost import CallCost
+from service.errors import overloaded
 
 
 @given(
@@ -17,7 +18,7 @@ def test_the_cost_of_a_call_is_found_whatever_the_sizes_seen(
 ) -> None:
     cost = CallCost()
     for rows in (1, 4, 16):
-        cost.anchor(rows, fixed + per_row * rows)
+        cost.learn_warm_up(rows, fixed + per_row * rows)
     for rows in sizes:
         cost.learn(rows, fixed + per_row * rows)
     assert cost.fixed == pytest.approx(fixed, rel=0.02, abs=1e-3)
@@ -36,10 +37,10 @@ def test_no_noise_makes_a_cost_negative(calls: list[tuple[int, float]]) -> None:
 def test_a_model_that_slows_down_is_noticed_within_some_dozens_of_calls() -> None:
     cost = CallCost()
     for rows in (1, 4, 16):
-        cost.anchor(rows, 0.01)
+        cost.learn_warm_up(rows, 0.01)
     for _ in range(60):
         cost.learn(8, 0.1)
-    assert cost.queue(8, 8) == pytest.approx(0.1, rel=0.1)
+    assert cost.delay(8, 8) == pytest.approx(0.1, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_the_wait_is_what_those_ahead_add(
 ) -> None:
     cost = CallCost()
     cost.fixed, cost.per_row = fixed, per_row
-    assert cost.queue(rows, per_call=8) == pytest.approx(wait)
+    assert cost.delay(rows, rows_per_call=8) == pytest.approx(wait)
 
 
 @pytest.mark.parametrize(("wait", "after"), [(0.0, "1"), (0.3, "1"), (2.1, "3")])

@@ -9,11 +9,11 @@ from flask import Flask, Response, g, request
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.exceptions import HTTPException
 
-from service.engine import Engine
-from service.engine import Predict as PredictFunction
-from service.errors import Refusal, refuse
+from service.engine import Engine, PredictFunction
+from service.errors import Refusal, error_content, refuse
 from service.openapi import openapi
-from service.predict import Predict, error_content, request_id
+from service.predict import Predict
+from service.request_id import request_id
 from service.settings import Settings
 from service.shadow import shadow
 from service.telemetry import HEALTH, Telemetry
@@ -46,9 +46,9 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     _add_headers(app, engine)
     _add_telemetry(app, telemetry)
     app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
-    if ghost := shadow(engine.manifest, settings):
-        app.extensions["shadow"] = ghost
-        app.wsgi_app = ghost.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]
+    if traffic := shadow(engine.manifest, settings):
+        app.extensions["shadow"] = traffic
+        app.wsgi_app = traffic.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]
     # Without a view: for OPTIONS, and for the 405 that other methods get.
     app.add_url_rule("/predict", "predict", methods=["POST"])
     return app
@@ -125,11 +125,11 @@ def _add_telemetry(app: Flask, telemetry: Telemetry) -> None:
         if request.path not in HEALTH:
             # The rule, because a path may be anything.
             route = request.url_rule.rule if request.url_rule else "other"
-            g.seen = telemetry.begin(request.environ, route)
+            g.record = telemetry.begin(request.environ, route)
 
     @app.after_request
     def end(response: Response) -> Response:
-        if "seen" in g:
-            g.seen.error = g.get("error")
-            telemetry.end(g.seen, response.status_code, request_id(request.environ))
+        if "record" in g:
+            g.record.error = g.get("error")
+            telemetry.end(g.record, request.environ, response.status_code)
         return response

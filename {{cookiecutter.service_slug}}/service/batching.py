@@ -11,9 +11,7 @@ import select
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import gevent
 from gevent import monkey
@@ -21,42 +19,19 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
-from service.admission import CallCost, overloaded
-from service.errors import RequestError
-from service.schema import Row
+from service.call_cost import CallCost
+from service.errors import RequestError, overloaded
+from service.record import Answer, RequestRecord, Row
 
-Answer = dict[str, Any]
-
-# gevent's replacements would switch greenlets; a look without waiting needs the real thing.
+# gevent's poll would switch greenlets; a look that does not wait needs the original.
 _poll = monkey.get_original("select", "poll")
-_CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One request's rows on their way through the model, with the clock at each stage (seconds)."""
-
-    rows: list[Row]
-    submitted: float
-    deadline: float
-    connection: int | None  # file descriptor
-    request: Any = None  # what an observer knows it by
-    started: float = 0.0
-    finished: float = 0.0
-    answers: list[Answer] = field(default_factory=list)
-    error: BaseException | None = None
-    done: Event = field(default_factory=Event)
-    # How many rows it has in the current round of the queue.
-    turn: int = 0
-    # Of the last call that had rows of it: how many rows in all, and what a trace calls it.
-    call_rows: int = 0
-    call: Any = None
+_CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)  # POLLRDHUP is Linux's alone
 
 
 class Observer:
     """Is told of every call of the model; this one makes nothing of it."""
 
-    def call(self, jobs: Sequence[Job], rows: int) -> AbstractContextManager[Any]:
+    def call(self, records: Sequence[RequestRecord], rows: int) -> AbstractContextManager[object]:
         """Return the context in which the model is called, in its thread."""
         return nullcontext()
 
@@ -65,18 +40,19 @@ class Observer:
 
 
 class Batcher:
-    """Queues jobs and runs them through `predict` in one native thread, so the hub stays free.
+    """Queues requests and runs them through `predict` in one native thread: the hub stays free.
 
     `predict` takes rows and returns an answer for each, in order. A call has at most
-    `max_batch_size` rows, and fewer if those would make it longer by more than `max_queue` seconds.
-    A job with more goes in slices, and to the end of the queue after each: large ones take turns.
+    `max_batch_size` rows, and fewer if those would make it longer by more than `max_queue_seconds`.
+    A request with more goes in slices, and to the end of the queue after each: large ones take
+    turns.
     """
 
     def __init__(
         self,
         predict: Callable[[Sequence[Row]], list[Answer]],
         max_batch_size: int,
-        max_queue: float,
+        max_queue_seconds: float,
         max_queued_rows: int,
         observer: Observer | None = None,
     ) -> None:
@@ -84,14 +60,14 @@ class Batcher:
         self.queued_rows = 0
         self._predict = predict
         self._max_batch_size = max_batch_size
-        self._max_queue = max_queue
+        self._max_queue_seconds = max_queue_seconds
         self._max_queued_rows = max_queued_rows
-        self._per_call = max_batch_size
-        self._queue: deque[Job] = deque()
-        self._turns = 0
+        self._rows_per_call = max_batch_size
+        self._queue: deque[RequestRecord] = deque()
+        self._queued_this_round = 0  # the sum of the queue's next slices
         self._arrived = Event()
-        self._calm = Event()
-        self._resting = BoundedSemaphore()
+        self._idle = Event()
+        self._one_waits_for_idle = BoundedSemaphore()
         self._thread = ThreadPool(1)
         self._observer = observer or Observer()
         self._calls: list[tuple[list[Row], list[Answer], float]] = []
@@ -102,61 +78,59 @@ class Batcher:
 
         Raises what `predict` raised.
         """
-        answers = self.submit(rows, timeout=3600).answers
+        record = RequestRecord(rows=rows)
+        self.submit(record, timeout=3600)
         size, seconds = 1, 0.0
         while size <= self._max_batch_size and seconds < 0.1:
             started = perf_counter()
             self._thread.apply(self._predict, ((rows * size)[:size],))
             seconds = perf_counter() - started
-            self.cost.anchor(size, seconds)
+            self.cost.learn_warm_up(size, seconds)
             size *= 4
-        self._per_call = min(self._max_batch_size, self.cost.rows_within(self._max_queue))
-        return answers
+        self._limit_calls()
+        return record.answers
 
     def expected_wait(self) -> float:
         """Return by how many seconds those in the queue would delay a newcomer."""
-        return self.cost.queue(self._turns, self._per_call)
+        return self.cost.delay(self._queued_this_round, self._rows_per_call)
 
     def refuse_if_overloaded(self, timeout: float) -> None:
         """Raise RequestError (503) if a newcomer would wait too long, or for over `timeout` s."""
         wait = self.expected_wait()
-        if wait > min(self._max_queue, timeout):
+        if wait > min(self._max_queue_seconds, timeout):
             raise overloaded(wait)
 
-    def submit(
-        self, rows: list[Row], timeout: float, connection: int | None = None, request: Any = None
-    ) -> Job:
-        """Return the finished job for `rows`; raises what `predict` raised for them.
+    def submit(self, record: RequestRecord, timeout: float) -> None:
+        """Answer the rows of `record`, in it; raises what `predict` raised for them.
 
         Raises RequestError: 503 if the wait would be too long, 504 if it was (`timeout` seconds).
         """
         self.refuse_if_overloaded(timeout)
         # An empty queue takes any request, or the largest would never pass.
-        if self._queue and self.queued_rows + len(rows) > self._max_queued_rows:
+        if self._queue and self.queued_rows + len(record.rows) > self._max_queued_rows:
             raise overloaded(self.expected_wait(), "rows")
-        now = perf_counter()
-        job = Job(rows, now, now + timeout, connection, request)
-        self._enqueue(job)
+        record.submitted = perf_counter()
+        record.deadline = record.submitted + timeout
+        self._enqueue(record)
         self._arrived.set()
-        if not job.done.wait(timeout):
-            job.error = RequestError(504, f"no answer within {timeout * 1e3:.0f} ms", "deadline")
-        if job.error:
-            raise job.error
-        # It has the job: rows and answers would wait for the collector of garbage.
-        job.request = None
-        return job
+        if not record.done.wait(timeout):
+            record.failure = RequestError(
+                504, f"no answer within {timeout * 1e3:.0f} ms", "deadline"
+            )
+        if record.failure:
+            raise record.failure
 
-    def rest(self, seconds: float) -> bool:
-        """Return True when neither the model nor the hub has anything to do, False if that takes
-        too many seconds.
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Return True when neither model nor hub has anything to do, False after so many seconds.
 
         For work that must not be in the way of requests: the model, in its thread, would have to
-        share the interpreter with it. One at a time: the hub looks at its sockets in between.
+        share the interpreter with it. One waits at a time, so that the hub looks at its sockets
+        between one piece of such work and the next.
         """
-        with gevent.Timeout(seconds, False), self._resting:  # type: ignore[arg-type]
+        with gevent.Timeout(seconds, False), self._one_waits_for_idle:  # type: ignore[arg-type]
             gevent.idle()
-            while not self._calm.is_set():
-                self._calm.wait()
+            while not self._idle.is_set():
+                self._idle.wait()
                 gevent.idle()
             return True
         return False
@@ -167,9 +141,9 @@ class Batcher:
 
     def _run(self) -> None:
         while True:
-            self._calm.set()
+            self._idle.set()
             self._arrived.wait()
-            self._calm.clear()
+            self._idle.clear()
             while self._queue:
                 self._gather()
                 if batch := self._take():
@@ -180,84 +154,95 @@ class Batcher:
     def _gather(self) -> None:
         """Let the hub take in what is at its sockets, as long as that brings more for the call.
 
-        Hub and model share a CPU, so this costs no time that the model could have had; and those
-        whom the last call has just answered come back in time for the next one.
+        Hub and model share a CPU, so this costs no time that the model could have had; and clients
+        that the last call has just answered come back in time for the next one.
         """
         before = 0
-        while before < self._turns < self._per_call:
-            before = self._turns
-            gevent.sleep(0)
-            gevent.sleep(0)
+        while before < self._queued_this_round < self._rows_per_call:
+            before = self._queued_this_round
+            gevent.sleep(0)  # the hub looks at the sockets,
+            gevent.sleep(0)  # and the greenlets that it woke read, decode and queue
 
-    def _enqueue(self, job: Job) -> None:
-        left = len(job.rows) - len(job.answers)
-        # A large one takes half a call at a time, or there would be no room beside it in the queue.
-        job.turn = left if left <= self._per_call else max(1, self._per_call // 2)
-        self._turns += job.turn
+    def _enqueue(self, record: RequestRecord) -> None:
+        left = len(record.rows) - len(record.answers)
+        # A large request has half a call at a time, to leave room for others in the same call.
+        whole = left <= self._rows_per_call
+        record.next_slice = left if whole else max(1, self._rows_per_call // 2)
+        self._queued_this_round += record.next_slice
         self.queued_rows += left
-        self._queue.append(job)
+        self._queue.append(record)
 
-    def _take(self) -> list[Job]:
-        """Take the jobs of the next call from the queue, and drop what nobody waits for."""
-        batch: list[Job] = []
+    def _take(self) -> list[RequestRecord]:
+        """Take the requests of the next call from the queue; drop those nobody waits for."""
+        batch: list[RequestRecord] = []
         rows = 0
         now = perf_counter()
-        while self._queue and (not batch or rows + self._queue[0].turn <= self._per_call):
-            job = self._queue.popleft()
-            self._turns -= job.turn
-            self.queued_rows -= len(job.rows) - len(job.answers)
-            if now < job.deadline:
-                batch.append(job)
-                rows += job.turn
-        for job in _hung_up(batch):
-            batch.remove(job)
-            job.error = RequestError(499, "the client has gone", "hung_up")
-            job.done.set()
+        while self._queue and (
+            not batch or rows + self._queue[0].next_slice <= self._rows_per_call
+        ):
+            record = self._queue.popleft()
+            self._queued_this_round -= record.next_slice
+            self.queued_rows -= len(record.rows) - len(record.answers)
+            if now < record.deadline:
+                batch.append(record)
+                rows += record.next_slice
+        for record in _hung_up(batch):
+            batch.remove(record)
+            record.failure = RequestError(499, "the client has gone", "hung_up")
+            record.done.set()
         return batch
 
-    def _call(self, batch: list[Job]) -> None:
-        """Predict a batch. If it fails, halve it until only the jobs at fault fail."""
-        rows = [row for job in batch for row in job.rows[len(job.answers) :][: job.turn]]
+    def _call(self, batch: list[RequestRecord]) -> None:
+        """Predict a batch. If it fails, halve it until only the requests at fault fail."""
+        rows = [
+            row
+            for record in batch
+            for row in record.rows[len(record.answers) :][: record.next_slice]
+        ]
         started = perf_counter()
         try:
             with self._observer.call(batch, len(rows)):
                 answers = self._predict(rows)
         except BaseException as error:  # even SystemExit must not end the thread that all share
             if len(batch) == 1:
-                batch[0].error = error
+                batch[0].failure = error
                 return
             middle = len(batch) // 2
             for half in batch[:middle], batch[middle:]:
-                # Of a model that fails slowly at everything, nobody waits for every verdict.
-                if alive := [job for job in half if perf_counter() < job.deadline]:
+                # A model that fails slowly at everything is not asked for those who have given up.
+                if alive := [record for record in half if perf_counter() < record.deadline]:
                     self._call(alive)
             return
         finished = perf_counter()
         self.cost.learn(len(rows), finished - started)
         self._calls.append((rows, answers, finished - started))
         position = 0
-        for job in batch:
-            job.started = job.started or started
-            job.finished = finished
-            job.call_rows = len(rows)
-            job.answers += answers[position : position + job.turn]
-            position += job.turn
+        for record in batch:
+            record.started = record.started or started
+            record.finished = finished
+            record.call_rows = len(rows)
+            record.answers += answers[position : position + record.next_slice]
+            position += record.next_slice
 
-    def _finish(self, batch: list[Job]) -> None:
-        self._per_call = min(self._max_batch_size, self.cost.rows_within(self._max_queue))
-        for job in batch:
-            if job.error or len(job.answers) == len(job.rows):
-                job.done.set()
+    def _finish(self, batch: list[RequestRecord]) -> None:
+        self._limit_calls()
+        for record in batch:
+            if record.failure or len(record.answers) == len(record.rows):
+                record.done.set()
             else:
-                self._enqueue(job)
+                self._enqueue(record)
         calls, self._calls = self._calls, []
         for call in calls:
             self._observer.called(*call)
 
+    def _limit_calls(self) -> None:
+        most = self.cost.rows_within(self._max_queue_seconds)
+        self._rows_per_call = min(self._max_batch_size, most)
 
-def _hung_up(jobs: list[Job]) -> list[Job]:
-    """Return the jobs whose client has closed its end of the connection."""
-    waiting = {job.connection: job for job in jobs if job.connection is not None}
+
+def _hung_up(records: list[RequestRecord]) -> list[RequestRecord]:
+    """Return those whose client has closed its end of the connection."""
+    waiting = {record.connection: record for record in records if record.connection is not None}
     look = _poll()
     for descriptor in waiting:
         look.register(descriptor, _CLOSED)

@@ -9,9 +9,8 @@ from operator import itemgetter
 import numpy as np
 
 from service.artifact import Manifest
-from service.batching import Answer
 from service.metrics import Metrics, tag
-from service.schema import Row
+from service.record import Answer, Row
 
 # Tags that come from a model are bounded; what is beyond shares the tag `other`.
 MOST_CLASSES = 20

@@ -12,12 +12,14 @@ import pandas as pd
 
 from service import artifact
 from service.artifact import Manifest, Output
-from service.batching import Answer, Batcher, Observer
+from service.batching import Batcher, Observer
 from service.errors import Refusal
-from service.schema import Row, Schema
+from service.record import Answer, Row
+from service.schema import Schema
 from service.settings import Settings
 
-Predict = Callable[[Any, pd.DataFrame], Mapping[str, Any]]
+# The owner's, in model.py: (model, frame) -> a column for each field of the answer.
+PredictFunction = Callable[[Any, pd.DataFrame], Mapping[str, Any]]
 
 # Another machine's BLAS may round differently in the last places.
 GOLDEN_TOLERANCE = 1e-6
@@ -30,7 +32,7 @@ class Engine:
 
     batcher: Batcher
 
-    def __init__(self, settings: Settings, predict: Predict) -> None:
+    def __init__(self, settings: Settings, predict: PredictFunction) -> None:
         """Raises Refusal if the artifact is not intact or was made by other versions."""
         self._settings = settings
         self.manifest: Manifest = artifact.read_manifest(settings.artifact_dir)
@@ -70,7 +72,11 @@ class Predictor:
     """One vectorised call of the model: rows in, an answer for each out."""
 
     def __init__(
-        self, predict: Predict, model: Any, schema: Schema, fields: Sequence[Output] | None = None
+        self,
+        predict: PredictFunction,
+        model: Any,
+        schema: Schema,
+        fields: Sequence[Output] | None = None,
     ) -> None:
         """`fields`: what answers must consist of; None to learn it from the first (training)."""
         self._predict = predict

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import msgspec
+
+from service.request_id import request_id
 
 
 class Refusal(Exception):
@@ -40,3 +46,18 @@ class RequestError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def overloaded(wait: float, reason: str = "wait") -> RequestError:
+    """Return the refusal of a request that would have to wait for so many seconds."""
+    retry = max(1, math.ceil(wait))
+    return RequestError(
+        503, f"overloaded: try again in {retry} s", reason, headers={"Retry-After": str(retry)}
+    )
+
+
+def error_content(environ: dict[str, Any], message: str, details: Iterable[Detail] = ()) -> bytes:
+    """Return the body that every error has."""
+    return msgspec.json.encode(
+        {"error": message, "details": list(details), "request_id": request_id(environ)}
+    )

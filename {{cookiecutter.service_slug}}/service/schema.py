@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -14,20 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.artifact import Input
 from service.errors import Detail, RequestError
-
-Row = tuple[Any, ...]  # one value per input, in the manifest's order; None for null
-
-_NOUNS = {
-    "float": "a number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "str": "a string",
-    "object": "an object",
-    "array": "an array",
-    "null": "null",
-}
-# A client's own text that an error echoes is cut to this many characters.
-_ECHO = 100
+from service.explain import bad_request, explain, find_flaw, malformed
+from service.record import Row
 
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,9 +64,9 @@ class Schema:
         try:
             request = self._decoder.decode(body)
         except msgspec.ValidationError as error:
-            raise _bad_request(_explain(str(error))) from None
+            raise bad_request(explain(str(error), body)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _bad_request(_diagnose(body) or Detail("", _malformed(error))) from None
+            raise bad_request(find_flaw(body) or Detail("", malformed(error))) from None
         instances = request.instances
         if len(instances) > self.max_instances:
             raise RequestError(
@@ -106,8 +92,8 @@ class Schema:
         # took two quotes; if the body has no more, nothing was thrown away. If it has more, they
         # may be escaped ones inside strings: only then is a slow look worth it.
         strings = sum(type(row[i]) is str for row in rows for i in self._strings)
-        if body.count(b'"') != 2 * (keys + strings) and (flaw := _diagnose(body)):
-            raise _bad_request(flaw)
+        if body.count(b'"') != 2 * (keys + strings) and (flaw := find_flaw(body)):
+            raise bad_request(flaw)
 
     def _whole_numbers(self, instance: int, row: Row) -> Row:
         # 2.0 is an integer in JSON Schema, and what pandas makes of a column of integers with gaps.
@@ -118,7 +104,7 @@ class Schema:
             low, high = number_limits(item) or (0, 0)
             if not (value.is_integer() and low <= value <= high):
                 message = f"expected a whole number, got {value!r}"
-                raise _bad_request(Detail(f"instances[{instance}].{item.name}", message))
+                raise bad_request(Detail(f"instances[{instance}].{item.name}", message))
             values[i] = int(value)
         return tuple(values)
 
@@ -162,72 +148,3 @@ def _column(item: Input, values: Iterable[Any]) -> Any:
     if item.dtype == "object":  # gaps in the training frame are NaN, as pandas' readers leave them
         return pd.Series([np.nan if v is None else v for v in values], dtype=object)
     return pd.array(list(values), dtype=item.dtype)  # type: ignore[call-overload]
-
-
-def _bad_request(detail: Detail) -> RequestError:
-    message = f"{detail.path}: {detail.message}" if detail.path else detail.message
-    return RequestError(
-        400, f"invalid request body: {message}", details=[detail] if detail.path else []
-    )
-
-
-def _explain(message: str) -> Detail:
-    """Turn the decoder's complaint into a path and a sentence without its Python vocabulary."""
-    complaint, _, path = message.partition(" - at `$")
-    path = path.removesuffix("`").removeprefix(".")
-    if match := re.match(
-        r"Object (contains unknown|missing required) field `(.*)`", complaint, re.S
-    ):
-        verdict = "unknown field" if match[1] == "contains unknown" else "missing"
-        return Detail(f"{path}.{match[2][:_ECHO]}".removeprefix("."), verdict)
-    if match := re.match(r"Expected `(.*?)`, got `(.*?)`$", complaint):
-        # Whole numbers may come with a point, so their type is the union of both.
-        kinds = match[1].replace("int | float", "int").split(" | ")
-        wanted = " or ".join(_NOUNS.get(kind, kind) for kind in kinds)
-        return Detail(path, f"expected {wanted}, got {_NOUNS.get(match[2], match[2])}")
-    if match := re.match(r"Expected `array` of length (>= )?(\d+)(, got (\d+))?", complaint):
-        wanted = "at least one instance" if match[1] else f"{match[2]} values"
-        return Detail(path, f"expected {wanted}" + (f", got {match[4]}" if match[4] else ""))
-    return Detail(path, re.sub(r"`(\w+)`", lambda m: _NOUNS.get(m[1], m[1]), complaint).lower())
-
-
-def _malformed(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    return str(error).replace("JSON is malformed", "malformed JSON").lower()
-
-
-class _Flaw:
-    """Marks what Python's lenient JSON reader accepts and we do not."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-
-
-def _diagnose(body: bytes) -> Detail | None:
-    """Find a duplicate key, NaN or Infinity, and say where. Slow: for suspicious bodies only."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            found[key] = _Flaw("duplicate key") if key in found else value
-        return found
-
-    try:
-        value = json.loads(
-            body,
-            object_pairs_hook=unique,
-            parse_constant=lambda name: _Flaw(f"{name} is not a JSON number"),
-        )
-    except (ValueError, RecursionError):
-        return None
-    stack: list[tuple[str, Any]] = [("", value)]
-    while stack:
-        path, value = stack.pop()
-        if isinstance(value, _Flaw):
-            return Detail(path, value.message)
-        if isinstance(value, dict):
-            stack += [(f"{path}.{key[:_ECHO]}".removeprefix("."), v) for key, v in value.items()]
-        elif isinstance(value, list):
-            stack += [(f"{path}[{i}]", v) for i, v in enumerate(value)]
-    return None

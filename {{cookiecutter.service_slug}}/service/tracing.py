@@ -95,13 +95,13 @@ class Tracing:
         self._tracer.shutdown(timeout=STOP_SECONDS)
         return time.monotonic() - began < STOP_SECONDS
 
-    def start(self, environ: Mapping[str, Any], resource: str, began: float) -> Any:
-        """Return the span of a request that began then (perf_counter).
+    def start(self, headers: Mapping[str, str], resource: str, arrived: float) -> Any:
+        """Return the span of a request that arrived then (perf_counter).
 
-        It continues the client's trace if it sent one.
+        It continues the client's trace if it sent one. `headers`: by their WSGI names.
         """
-        start = time.time() - (time.perf_counter() - began)
-        context = self._extract(environ) if continues(environ) else None
+        start = time.time() - (time.perf_counter() - arrived)
+        context = self._extract(headers) if continues(headers) else None
         if context is None or context.trace_id is None:
             return self._span("inference.request", self._service, resource, "web", start=start)
         return self._span(

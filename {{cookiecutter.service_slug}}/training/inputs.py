@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.api import types
 
 from service.artifact import Histogram, Input, Type
-from service.schema import Row
+from service.record import Row
 from training.errors import TrainingError
 
 MAX_CATEGORIES = 100

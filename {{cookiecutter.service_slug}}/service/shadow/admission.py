@@ -11,7 +11,7 @@ from typing import Any
 
 from gevent.threadpool import ThreadPool
 
-from service.predict import request_id
+from service.request_id import request_id
 from service.shadow.breaker import Breaker
 from service.shadow.copies import Copy, Queue
 from service.shadow.record import Faults, Record, log

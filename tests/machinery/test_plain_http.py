@@ -14,7 +14,7 @@ from gunicorn.http import wsgi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.worker import MAX_BODY, _plain
+from service.plain_http import MAX_BODY, take
 
 ADDRESS = ("127.0.0.1", 4711)
 BODY = b'{"instances": []}'
@@ -44,7 +44,7 @@ class Pair:
 def short(sent: bytes) -> dict[str, Any] | None:
     """Return the environment that the short way makes of a request, None if it leaves it."""
     with Pair(sent) as server:
-        if (environ := _plain(sent, server)) is None:
+        if (environ := take(server)) is None:
             assert server.recv(len(sent), socket.MSG_PEEK) == sent
             return None
         return environ | {"wsgi.input": environ["wsgi.input"].read(MAX_BODY)}
@@ -117,11 +117,15 @@ def test_takes_what_clients_send(headers: list[bytes]) -> None:
         message(b"Host: a b", GOOD[1]),
         message(*GOOD).replace(b"\r\n", b"\n"),
         message(*GOOD)[:20],
-        b"",
     ],
 )
 def test_leaves_to_gunicorn_what_is_not_plain(sent: bytes) -> None:
     assert short(sent) is None
+
+
+def test_a_client_that_has_gone_is_none_to_read_from() -> None:
+    with Pair(b"") as server, pytest.raises(OSError):
+        take(server)
 
 
 names = st.sampled_from(
@@ -161,9 +165,8 @@ def test_no_head_takes_long_to_look_at(noise: bytes) -> None:
 def coming() -> Iterator[tuple[Any, socket.socket]]:
     """A body of which half has come: its reader, and the client's end."""
     server, client = socket.socketpair()
-    head = message(*GOOD, body=b"")
-    client.sendall(head + BODY[:7])
-    environ = _plain(head, server)
+    client.sendall(message(*GOOD, body=b"") + BODY[:7])
+    environ = take(server)
     assert environ is not None
     yield environ["wsgi.input"], client
     server.close()
