@@ -46,9 +46,8 @@ def screenshot(page: Page, name: str) -> None:
 
 def test_docs_try_it_out(page: Page, live: Service) -> None:
     page.goto(f"http://{HOST}:{live.port}/docs")
-    predict = page.locator(".opblock", has_text="/predict").first
-    predict.locator(".opblock-summary").click()
-    predict.get_by_role("button", name="Try it out").click()
+    predict = page.locator(".opblock.is-open", has_text="/predict")
+    predict.get_by_role("button", name="Execute").wait_for()
     screenshot(page, "docs")
     predict.get_by_role("button", name="Execute").click()
     answer = predict.locator(".live-responses-table")

@@ -85,11 +85,19 @@ def _add_pages(app: Flask, engine: Engine) -> None:
     docs = get_swaggerui_blueprint(
         "/docs",
         "/openapi.json",
-        # Without this Swagger UI asks a public server to validate the document.
-        config={"app_name": manifest.name, "validatorUrl": None, "layout": "BaseLayout"},
+        config={
+            "app_name": manifest.name,
+            "layout": "BaseLayout",
+            "tryItOutEnabled": True,
+            "validatorUrl": None,  # a public server, which it would ask to validate the document
+        },
     )
     app.register_blueprint(docs)
-    app.add_url_rule("/docs", view_func=app.view_functions["swagger_ui.show"])
+
+    @app.get("/docs")
+    def get_docs() -> Response:
+        # Opens with /predict expanded and ready to send.
+        return Response("", 302, {"Location": "docs/#/inference/predict"})
 
 
 def _add_errors(app: Flask) -> None:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 
@@ -29,6 +29,14 @@ class Detail:
 
     path: str
     message: str
+
+
+class ErrorBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body that every error has."""
+
+    error: Annotated[str, msgspec.Meta(description="One line")]
+    details: list[Detail]
+    request_id: str
 
 
 @dataclass(eq=False)
@@ -57,7 +65,5 @@ def overloaded(wait: float, reason: str = "wait") -> RequestError:
 
 
 def error_content(environ: dict[str, Any], message: str, details: Iterable[Detail] = ()) -> bytes:
-    """Return the body that every error has."""
-    return msgspec.json.encode(
-        {"error": message, "details": list(details), "request_id": request_id(environ)}
-    )
+    """Return an ErrorBody as JSON."""
+    return msgspec.json.encode(ErrorBody(message, list(details), request_id(environ)))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from service.artifact import Input, Manifest, Output
-from service.schema import Schema, number_limits
+from service.errors import ErrorBody
+from service.schema import Schema, number_limits, request_type
 
 Json = dict[str, Any]
 
-_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "string": "string"}
+_TYPES = {"float": float, "int": int, "bool": bool, "string": str}
 _REF = "#/components/schemas/"
 
 
@@ -84,94 +89,45 @@ def openapi(manifest: Manifest, schema: Schema) -> Json:
 
 
 def _schemas(manifest: Manifest, schema: Schema) -> Json:
-    inputs = manifest.inputs
-    return {
-        "Instance": {
-            "type": "object",
-            "properties": {item.name: _input(item) for item in inputs},
-            "required": [item.name for item in inputs if not item.nullable],
-            "additionalProperties": False,
-        },
-        "InstanceInOrder": {
-            "type": "array",
-            "description": "The values of an instance in order: "
-            + ", ".join(item.name for item in inputs),
-            "prefixItems": [_input(item) for item in inputs],
-            "minItems": len(inputs),
-            "maxItems": len(inputs),
-            "items": False,
-        },
-        "PredictRequest": {
-            "type": "object",
-            "properties": {
-                "instances": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": schema.max_instances,
-                    "items": {"anyOf": [_ref("Instance"), _ref("InstanceInOrder")]},
-                },
-                "parameters": {
-                    "type": ["object", "null"],
-                    "additionalProperties": False,
-                    "description": "This model takes none",
-                },
-            },
-            "required": ["instances"],
-            "additionalProperties": False,
-        },
-        "Prediction": {
-            "type": "object",
-            "properties": {
-                field.name: _output(field, manifest, first=i == 0)
-                for i, field in enumerate(manifest.outputs.fields)
-            },
-            "required": [field.name for field in manifest.outputs.fields],
-            "additionalProperties": False,
-        },
-        "PredictResponse": {
-            "type": "object",
-            "properties": {"predictions": {"type": "array", "items": _ref("Prediction")}},
-            "required": ["predictions"],
-            "additionalProperties": False,
-        },
-        "Error": {
-            "type": "object",
-            "properties": {
-                "error": {"type": "string", "description": "One line"},
-                "details": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
-                        "required": ["path", "message"],
-                    },
-                },
-                "request_id": {"type": "string"},
-            },
-            "required": ["error", "details", "request_id"],
-            "additionalProperties": False,
-        },
-    }
+    types = [
+        request_type(manifest.inputs, _input, schema.max_instances),
+        _response_type(manifest.outputs.fields),
+        ErrorBody,
+    ]
+    _, found = msgspec.json.schema_components(types, ref_template=_REF + "{name}")
+    if manifest.outputs.classes:
+        first = manifest.outputs.fields[0].name
+        found["Prediction"]["properties"][first]["enum"] = manifest.outputs.classes
+    return found
 
 
-def _input(item: Input) -> Json:
-    kind = _TYPES[item.type]
-    found: Json = {"type": [kind, "null"] if item.nullable else kind}
-    if limits := number_limits(item):
-        found |= {"minimum": limits[0], "maximum": limits[1]}
+def _response_type(fields: Sequence[Output]) -> Any:
+    names = [f"f{i}" for i in range(len(fields))]
+    prediction: Any = msgspec.defstruct(
+        "Prediction",
+        [(name, _TYPES[field.type]) for name, field in zip(names, fields, strict=True)],
+        rename=dict(zip(names, (field.name for field in fields), strict=True)),
+        forbid_unknown_fields=True,
+    )
+    return msgspec.defstruct(
+        "PredictResponse", [("predictions", list[prediction])], forbid_unknown_fields=True
+    )
+
+
+def _input(item: Input) -> Any:
+    """Return the type of an input's values as people should know it.
+
+    The decoder's own is wider: it takes 2.0 for a whole number.
+    """
+    low, high = number_limits(item) or (None, None)
+    kind: Any = Annotated[_TYPES[item.type], Meta(ge=low, le=high)]
+    about = None
     if item.minimum is not None:
-        found["description"] = f"{item.minimum:g} to {item.maximum:g} in the training data"
+        about = f"{item.minimum:g} to {item.maximum:g} in the training data"
     elif item.categories:
         shown = ", ".join(item.categories[:10]) + (", …" if len(item.categories) > 10 else "")
-        found["description"] = f"{shown} in the training data"
-    return found
-
-
-def _output(field: Output, manifest: Manifest, first: bool) -> Json:
-    found: Json = {"type": _TYPES[field.type]}
-    if first and manifest.outputs.classes:
-        found["enum"] = manifest.outputs.classes
-    return found
+        about = f"{shown} in the training data"
+    return Annotated[kind | None if item.nullable else kind, Meta(description=about)]
 
 
 def _ref(name: str) -> Json:
@@ -187,7 +143,7 @@ def _status() -> Json:
 
 
 def _error(description: str) -> Json:
-    return {"description": description, "content": _json(_ref("Error"))}
+    return {"description": description, "content": _json(_ref("ErrorBody"))}
 
 
 def _headers(*names: str) -> Json:

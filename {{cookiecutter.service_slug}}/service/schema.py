@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -31,30 +31,9 @@ class Schema:
         self._nullable = any(item.nullable for item in inputs)
         self._columns = pd.Index([item.name for item in inputs])
         self._uniform = len({item.dtype for item in inputs}) == 1 and inputs[0].dtype == "float64"
-        fields = [f"f{i}" for i in range(len(inputs))]  # names may be no Python identifiers
-        instance: Any = msgspec.defstruct(
-            "Instance",
-            [
-                (field, _json_type(item) | UnsetType, UNSET)
-                if item.nullable
-                else (field, _json_type(item))
-                for field, item in zip(fields, inputs, strict=True)
-            ],
-            rename=dict(zip(fields, self._columns, strict=True)),
-            forbid_unknown_fields=True,
-            kw_only=True,
-            gc=False,
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            request_type(inputs, _json_type)
         )
-        array: Any = tuple[tuple(_json_type(item) for item in inputs)]  # type: ignore[misc]
-        request = msgspec.defstruct(
-            "Request",
-            [
-                ("instances", Annotated[list[instance | array], Meta(min_length=1)]),
-                ("parameters", Parameters | None | UnsetType, UNSET),
-            ],
-            forbid_unknown_fields=True,
-        )
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request)
 
     def decode(self, body: bytes) -> list[Row]:
         """Return the instances of a request body as rows.
@@ -119,6 +98,34 @@ class Schema:
                 for item, values in zip(self.inputs, columns, strict=True)
             }
         )
+
+
+def request_type(
+    inputs: Sequence[Input], type_of: Callable[[Input], Any], max_instances: int | None = None
+) -> Any:
+    """Return the type of a request body. `type_of`: returns that of an input's values."""
+    fields = [f"f{i}" for i in range(len(inputs))]  # names may be no Python identifiers
+    instance: Any = msgspec.defstruct(
+        "Instance",
+        [
+            (field, type_of(item) | UnsetType, UNSET) if item.nullable else (field, type_of(item))
+            for field, item in zip(fields, inputs, strict=True)
+        ],
+        rename=dict(zip(fields, (item.name for item in inputs), strict=True)),
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,
+    )
+    in_order: Any = tuple[tuple(type_of(item) for item in inputs)]  # type: ignore[misc]
+    limits = Meta(min_length=1, max_length=max_instances)
+    return msgspec.defstruct(
+        "PredictRequest",
+        [
+            ("instances", Annotated[list[instance | in_order], limits]),
+            ("parameters", Parameters | None | UnsetType, UNSET),
+        ],
+        forbid_unknown_fields=True,
+    )
 
 
 def _json_type(item: Input) -> Any:
