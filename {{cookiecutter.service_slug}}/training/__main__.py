@@ -107,7 +107,7 @@ def _load() -> tuple[pd.DataFrame, pd.Series[Any]]:
         )
     if truth.isna().any():
         raise TrainingError(f"load_data: the truth is missing in {int(truth.isna().sum())} rows")
-    # Rows are numbered anew: under the owner's labels, two may be called alike.
+    # Rows are numbered anew, since the owner's labels may repeat.
     return frame.reset_index(drop=True), truth.reset_index(drop=True)
 
 

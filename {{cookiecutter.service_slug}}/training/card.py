@@ -47,7 +47,10 @@ class Spread(NamedTuple):
 
 
 def render_card(manifest: Manifest, evaluation: Evaluation) -> str:
-    """Return the page as HTML, the same for the same arguments; it reads no `manifest.files`."""
+    """Return the page as HTML; the same for the same arguments.
+
+    `manifest.files` may be empty: the card itself is one of the files.
+    """
     score = "accuracy" if evaluation.kind == "classification" else "R²"
     found = intervals(evaluation, manifest.seed)
     return TEMPLATE.render(
@@ -57,10 +60,7 @@ def render_card(manifest: Manifest, evaluation: Evaluation) -> str:
         verdicts=[_verdict(text, evaluation.metrics, found) for text in manifest.gates],
         guess=_guess(evaluation),
         classes=_class_rows(evaluation),
-        plots=[
-            *performance.draw(evaluation),
-            plots.importance(evaluation.importance, score),
-        ],
+        plots=[*performance.draw(evaluation), plots.importance(evaluation.importance, score)],
         spreads=_spreads(manifest, evaluation),
     )
 

@@ -17,6 +17,7 @@ def load(path: Path, **filters: Callable[..., str]) -> Template:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
     environment.filters.update(filters, thousands=lambda count: f"{count:,}")
