@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from service.artifact import Baseline, Data, Golden, Source
-from training.card import Facts, render_card
+from service.artifact import Baseline, Data, Golden, Manifest, Outputs, Source
+from training.card import render_card
 from training.evaluate import Array, Evaluation, Importance
 from training.inputs import describe, histogram
 
@@ -51,24 +51,32 @@ class Page(HTMLParser):
         self.text += data
 
 
-def facts(frame: pd.DataFrame = FRAME, gates: tuple[str, ...] = ()) -> Facts:
+def card(judged: Evaluation, frame: pd.DataFrame = FRAME, gates: tuple[str, ...] = ()) -> str:
+    """Return the card of a model that learnt from `frame` and was judged as given."""
     inputs = {str(name): histogram(frame[name]) for name in frame.columns}
-    return Facts(
+    outputs = Outputs(kind=judged.kind, classes=judged.classes, fields=[])
+    manifest = Manifest(
+        format=1,
         name="churn",
         version="0a1b2c3d",
         created_at="2024-02-03T04:05:06+00:00",
+        files={},
+        runtime={"python": "3.11.7", "numpy": "2.0.0"},
         source=Source(git_sha="f" * 40, dirty=True, sha256="a" * 64),
         data=Data(origin="A survey", rows=len(frame), sha256="b" * 64),
         seed=7,
-        rows_train=300,
         inputs=describe(frame),
+        outputs=outputs,
+        metrics=judged.metrics,
         gates=list(gates),
         baseline=Baseline(inputs=inputs, outputs={}),
         golden=Golden(
             instances=[{"age": 33.5, "plan": None}], predictions=[{"label": "stays", "score": 0.9}]
         ),
-        runtime={"python": "3.11.7", "numpy": "2.0.0"},
     )
+    names = [str(name) for name in frame.columns]
+    judged = replace(judged, importance=[Importance(name, 0.1, 0.02) for name in names])
+    return render_card(manifest, judged)
 
 
 def evaluation(
@@ -87,7 +95,7 @@ def evaluation(
         answer=np.asarray(answer),
         probability=probability,
         metrics=metrics,
-        importance=[Importance(str(name), 0.1, 0.02) for name in FRAME.columns],
+        importance=[],
     )
 
 
@@ -113,11 +121,6 @@ def multiclass() -> Evaluation:
     return classifier([1, 2, 3])
 
 
-def judging(frame: pd.DataFrame, judged: Evaluation) -> Evaluation:
-    names = [str(name) for name in frame.columns]
-    return replace(judged, frame=frame, importance=[Importance(n, 0.1, 0.02) for n in names])
-
-
 def without_probability() -> Evaluation:
     return evaluation(["a", "b"] * 30, ["a"] * ROWS, ["a", "b"], accuracy=0.5)
 
@@ -137,15 +140,15 @@ KINDS = [
 
 
 @cache
-def card(judged: Callable[[], Evaluation]) -> str:
-    return render_card(facts(), judged())
+def drawn(judged: Callable[[], Evaluation]) -> str:
+    return card(judged())
 
 
 @pytest.mark.parametrize(("judged", "expected"), KINDS)
 def test_has_the_pictures_of_its_kind(
     judged: Callable[[], Evaluation], expected: list[str]
 ) -> None:
-    page = Page(card(judged))
+    page = Page(drawn(judged))
 
     wanted = [*expected, "Histogram of age", "Histogram of plan"]
     assert len(page.pictures) == len(wanted)
@@ -154,7 +157,7 @@ def test_has_the_pictures_of_its_kind(
 
 @pytest.mark.parametrize(("judged", "_"), KINDS)
 def test_asks_nothing_of_other_hosts(judged: Callable[[], Evaluation], _: list[str]) -> None:
-    html = card(judged)
+    html = drawn(judged)
     page = Page(html)
 
     own = {"docs", "metadata", "openapi.json"}
@@ -166,18 +169,18 @@ def test_asks_nothing_of_other_hosts(judged: Callable[[], Evaluation], _: list[s
 
 @pytest.mark.parametrize(("judged", "_"), KINDS)
 def test_is_the_same_for_the_same_model(judged: Callable[[], Evaluation], _: list[str]) -> None:
-    assert card(judged) == render_card(facts(), judged())
+    assert drawn(judged) == card(judged())
 
 
 def test_says_where_the_model_comes_from() -> None:
-    text = Page(card(binary)).text
+    text = Page(drawn(binary)).text
 
     for fact in ("churn", "0a1b2c3d", "A survey", "f" * 40, "uncommitted", "b" * 64, "numpy 2.0.0"):
         assert fact in text
 
 
 def test_shows_examples_with_their_answers() -> None:
-    text = Page(card(binary)).text
+    text = Page(drawn(binary)).text
 
     assert "label stays · score 0.9" in text
     assert "age 33.5" in text
@@ -186,7 +189,7 @@ def test_shows_examples_with_their_answers() -> None:
 
 def test_says_which_gates_passed() -> None:
     judged = evaluation(["a", "b"] * 30, ["a", "b"] * 30, ["a", "b"], accuracy=1.0)
-    text = Page(render_card(facts(gates=("accuracy >= 0.5", "accuracy <= 0.6")), judged)).text
+    text = Page(card(judged, gates=("accuracy >= 0.5", "accuracy <= 0.6"))).text
 
     assert "✓ passed accuracy ≥ 0.5" in text
     assert "✗ failed accuracy ≤ 0.6" in text
@@ -195,7 +198,7 @@ def test_says_which_gates_passed() -> None:
 
 def test_warns_of_a_gate_passed_on_too_few_rows() -> None:
     judged = evaluation(["a"] * 9 + ["b"], ["a"] * 10, ["a", "b"], accuracy=0.9)
-    text = Page(render_card(facts(gates=("accuracy >= 0.8",)), judged)).text
+    text = Page(card(judged, gates=("accuracy >= 0.8",))).text
 
     assert "✓ passed" in text
     assert "10 rows are too few to be sure" in text
@@ -207,15 +210,15 @@ def test_gives_no_interval_that_the_rows_do_not_support() -> None:
     perfect = evaluation(["a", "b"] * 5, ["a", "b"] * 5, ["a", "b"], accuracy=1.0)
     few = regression(rows=5)
 
-    assert "0.722 to 1" in Page(render_card(facts(), perfect)).text
-    assert "with 95% confidence on 5 rows" not in Page(render_card(facts(), few)).text
-    assert "with 95% confidence on 60 rows" in Page(card(regression)).text
+    assert "0.722 to 1" in Page(card(perfect)).text
+    assert "with 95% confidence on 5 rows" not in Page(card(few)).text
+    assert "with 95% confidence on 60 rows" in Page(drawn(regression)).text
 
 
 @pytest.mark.parametrize("name", ["<b>bold</b>", "$x_1$", "_a", "it's", "&amp;", "年齢", "$"])
 def test_shows_awkward_names_as_they_are(name: str) -> None:
     frame = pd.DataFrame({name: [1.0, 2.0, 3.0], "text": [name, "b", name]})
-    html = render_card(facts(frame), judging(frame, classifier(["other", name])))
+    html = card(classifier(["other", name]), frame)
     page = Page(html)
 
     assert "<b>bold" not in html and name in page.text
@@ -229,12 +232,12 @@ def test_survives_control_characters_in_values() -> None:
     frame = pd.DataFrame({"a": ["\x1b[31m", "x", "y"]})
     judged = classifier(["\x07", "fine"])
 
-    assert Page(render_card(facts(frame), judging(frame, judged))).pictures
+    assert Page(card(judged, frame)).pictures
 
 
 def test_draws_only_the_most_important_of_many_inputs() -> None:
     frame = pd.DataFrame({f"input {i}": np.arange(20.0) for i in range(200)})
-    html = render_card(facts(frame), judging(frame, binary()))
+    html = card(binary(), frame)
     page = Page(html)
 
     assert sum(alt.startswith("Histogram") for alt in page.pictures) == 30
@@ -246,21 +249,21 @@ def test_draws_only_the_most_important_of_many_inputs() -> None:
 def test_stays_small_for_many_rows_and_classes() -> None:
     crowd = classifier([f"class {i}" for i in range(60)], rows=6000)
 
-    assert len(render_card(facts(), regression(rows=50_000))) < 1_500_000
-    assert len(render_card(facts(), crowd)) < 1_500_000
-    assert "commonest of 60 classes" in Page(render_card(facts(), crowd)).text
+    assert len(card(regression(rows=50_000))) < 1_500_000
+    assert len(card(crowd)) < 1_500_000
+    assert "commonest of 60 classes" in Page(card(crowd)).text
 
 
 def test_says_how_much_is_missing() -> None:
     frame = pd.DataFrame({"age": [1.0, None, None, 4.0], "plan": [None, "a", "b", "b"]})
-    text = Page(render_card(facts(frame), judging(frame, binary()))).text
+    text = Page(card(binary(), frame)).text
 
     assert "1 to 4, 50.0% missing" in text
     assert "a, b, 25.0% missing" in text
 
 
 def test_survives_held_out_rows_of_one_class() -> None:
-    pictures = Page(render_card(facts(), classifier(["a", "b"], seen=1))).pictures
+    pictures = Page(card(classifier(["a", "b"], seen=1))).pictures
 
     assert not any(alt.startswith("ROC") for alt in pictures)
     assert any(alt.startswith("Confusion") for alt in pictures)
@@ -269,7 +272,7 @@ def test_survives_held_out_rows_of_one_class() -> None:
 def test_survives_inputs_and_targets_that_never_vary() -> None:
     frame = pd.DataFrame({"constant": [3.0] * 5, "one": ["x"] * 5, "flag": [True] * 5})
     judged = evaluation([1.0] * 20, [1.0] * 20, [], r2=1.0, rmse=0.0, mae=0.0)
-    page = Page(render_card(facts(frame), judging(frame, judged)))
+    page = Page(card(judged, frame))
 
     assert "always 3" in page.text
     assert len(page.pictures) == len(ERRORS) + 3

@@ -12,7 +12,7 @@ from service.artifact import read_manifest
 from tests import toy
 from training import __main__ as training
 from training.errors import TrainingError
-from training.evaluate import Gate
+from training.gates import Gate
 from training.inputs import describe, histogram
 
 

@@ -22,7 +22,8 @@ from service.engine import Predictor
 from service.schema import Schema
 from service.settings import Settings
 from training.errors import TrainingError
-from training.evaluate import Evaluation, Gate, evaluate
+from training.evaluate import evaluate
+from training.gates import Gate
 from training.inputs import describe, plain_rows
 from training.package import GOLDEN, Training, package
 
@@ -58,11 +59,10 @@ def train(folder: Path) -> Manifest:
         predictor = Predictor(user.predict, estimator, schema)
         kept = frame.loc[held_out]
         answers = _answers(predictor, schema, kept)
-        assert predictor.fields is not None  # learnt from the answers
-        headline = [answer[predictor.fields[0].name] for answer in answers]
-        evaluation = evaluate(estimator, kept, truth.loc[held_out], headline, user.SEED)
+        first = [next(iter(answer.values())) for answer in answers]
+        evaluation = evaluate(estimator, kept, truth.loc[held_out], first, user.SEED)
         say(f"on {len(held_out)} rows kept aside")
-    _judge(evaluation, gates)
+    _judge(evaluation.metrics, gates)
     with stage("package") as say:
         manifest = package(
             folder,
@@ -72,7 +72,6 @@ def train(folder: Path) -> Manifest:
                 gates=user.GATES,
                 frame=frame,
                 truth=truth,
-                rows_train=len(seen),
                 inputs=inputs,
                 estimator=estimator,
                 predictor=predictor,
@@ -88,7 +87,7 @@ def train(folder: Path) -> Manifest:
 
 @contextmanager
 def stage(name: str) -> Iterator[Callable[[str], None]]:
-    """Show a step with a running clock, then what came of it."""
+    """Show a step with a running clock; the block is given a function that says what came of it."""
     columns = SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description}")
     with Progress(TextColumn(" "), *columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task(name, total=1)
@@ -108,7 +107,7 @@ def _load() -> tuple[pd.DataFrame, pd.Series[Any]]:
         )
     if truth.isna().any():
         raise TrainingError(f"load_data: the truth is missing in {int(truth.isna().sum())} rows")
-    # Labels would let rows be mixed up or chosen twice.
+    # Rows are numbered anew, since the owner's labels may repeat.
     return frame.reset_index(drop=True), truth.reset_index(drop=True)
 
 
@@ -124,20 +123,19 @@ def _split(frame: pd.DataFrame, truth: pd.Series[Any], stratify: bool) -> tuple[
 
 
 def _answers(predictor: Predictor, schema: Schema, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what the service would answer to the rows, so that just this is judged."""
+    """Return what the service would answer to the rows: it is that which is judged."""
     try:
         return predictor(plain_rows(schema.inputs, frame))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(f"predict: {error}") from error
 
 
-def _judge(evaluation: Evaluation, gates: list[Gate]) -> None:
-    for name, value in evaluation.metrics.items():
+def _judge(metrics: dict[str, float], gates: list[Gate]) -> None:
+    for name, value in metrics.items():
         console.print(f"    {name:18} {value:.4g}")
     for gate in gates:
-        if not gate.passes(evaluation.metrics):
-            reached = evaluation.metrics[gate.metric]
-            raise TrainingError(f"gate {gate.text!r} failed: {reached:.4g}")
+        if not gate.passes(metrics):
+            raise TrainingError(f"gate {gate.text!r} failed: {metrics[gate.metric]:.4g}")
         console.print(f"  [green]✓[/] gate      {gate.text}")
 
 

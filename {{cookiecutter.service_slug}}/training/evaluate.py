@@ -1,10 +1,8 @@
-"""How good the model is on the data kept aside: metrics, what they rest on, and the gates."""
+"""How good the model is on the data kept aside: metrics, and their intervals."""
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,16 +13,25 @@ from sklearn.base import is_classifier
 from sklearn.inspection import permutation_importance
 
 from training.errors import TrainingError
+from training.intervals import wilson
 
 IMPORTANCE_ROWS = 1000
 IMPORTANCE_REPEATS = 5
 
+RESAMPLES = 300
+MIN_RESAMPLED_ROWS = 10  # with fewer, an interval means little
+MAX_RESAMPLED_VALUES = 20_000  # with more, it takes long
+
 Array = np.ndarray[Any, Any]
+Interval = tuple[float, float]  # where the true value of a metric lies, with 95% confidence
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much the score drops when one input is shuffled: mean and deviation over the repeats."""
+    """How much the score drops when one input is shuffled: mean and deviation over the repeats.
+
+    The score is the estimator's own: accuracy of a classifier, R² of a regression.
+    """
 
     name: str
     mean: float
@@ -33,10 +40,12 @@ class Importance:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The model on the held-out rows.
+    """What the model made of the held-out rows, and how good that is.
 
-    `truth` and `answer` (what `predict` serves) have one entry a row; `probability` has a column
-    for each of `classes`, and is None for a regression or a classifier without predict_proba.
+    `truth` and `answer` (the first field that `predict` returns) have one entry per row of `frame`;
+    `probability` has a row per row and a column per class, and is None for a regression or a
+    classifier without predict_proba. `classes` is empty for a regression. `metrics` are in the
+    order of the card, the headline first; `importance` has the largest first.
     """
 
     kind: Literal["classification", "regression"]
@@ -52,7 +61,10 @@ class Evaluation:
 def evaluate(
     model: Any, frame: pd.DataFrame, truth: pd.Series[Any], answer: Sequence[Any], seed: int
 ) -> Evaluation:
-    """Judge `answer`, what the service would say to the rows of `frame`, by `truth`."""
+    """Judge `answer`, what the service would say to each row of `frame`, by `truth`.
+
+    Raises TrainingError if a classifier answers with something that is none of its classes.
+    """
     target, said = truth.to_numpy(), np.asarray(answer)
     classes: list[Any] = []
     probability = None
@@ -71,12 +83,8 @@ def evaluate(
     drop = permutation_importance(
         model, sample, truth.loc[sample.index], n_repeats=IMPORTANCE_REPEATS, random_state=seed
     )
-    importance = [
-        Importance(name, float(mean), float(deviation))
-        for name, mean, deviation in zip(
-            frame.columns, drop.importances_mean, drop.importances_std, strict=True
-        )
-    ]
+    means, deviations = drop.importances_mean.tolist(), drop.importances_std.tolist()
+    importance = map(Importance, frame.columns, means, deviations)
     return Evaluation(
         kind="classification" if classes else "regression",
         classes=classes,
@@ -89,22 +97,38 @@ def evaluate(
     )
 
 
+def intervals(evaluation: Evaluation, seed: int) -> dict[str, Interval]:
+    """Return the intervals of those metrics that have one; the fewer the rows, the wider it is."""
+    truth, answer = evaluation.truth, evaluation.answer
+    found: dict[str, Interval | None] = {}
+    if evaluation.kind == "regression":
+        found["r2"] = _bootstrap(sk.r2_score, truth, answer, seed)
+        found["mae"] = _bootstrap(sk.mean_absolute_error, truth, answer, seed)
+        found["rmse"] = _bootstrap(sk.root_mean_squared_error, truth, answer, seed)
+    else:
+        low, high = wilson(np.sum(truth == answer), len(truth))
+        found["accuracy"] = float(low), float(high)
+        if evaluation.probability is not None and "roc_auc" in evaluation.metrics:
+            one_hot = _one_hot(truth, evaluation.classes)
+            found["roc_auc"] = _bootstrap(_roc_auc, one_hot, evaluation.probability, seed)
+    return {name: interval for name, interval in found.items() if interval}
+
+
 def _classification(
     truth: Array, answer: Array, probability: Array | None, classes: list[Any]
 ) -> dict[str, float]:
-    macro: Any = {"average": "macro", "zero_division": 0}  # means over the classes kept aside
-    found = {
-        "accuracy": sk.accuracy_score(truth, answer),
-        "precision_macro": sk.precision_score(truth, answer, **macro),
-        "recall_macro": sk.recall_score(truth, answer, **macro),
-        "f1_macro": sk.f1_score(truth, answer, **macro),
-    }
+    one_hot = _one_hot(truth, classes)
+    macro: Any = {"average": "macro", "zero_division": 0}  # the mean over the classes kept aside
+    found = {"accuracy": sk.accuracy_score(truth, answer)}
+    # Areas under curves are undefined unless every class was kept aside at least once.
+    if probability is not None and one_hot.any(axis=0).all():
+        found["roc_auc"] = sk.roc_auc_score(one_hot, probability, average="macro")
+        found["average_precision"] = sk.average_precision_score(one_hot, probability)
+    found["precision_macro"] = sk.precision_score(truth, answer, **macro)
+    found["recall_macro"] = sk.recall_score(truth, answer, **macro)
+    found["f1_macro"] = sk.f1_score(truth, answer, **macro)
     if probability is not None:
         found["log_loss"] = sk.log_loss(truth, probability, labels=classes)
-        one_hot = truth[:, None] == np.asarray(classes)[None, :]
-        if one_hot.any(axis=0).all():  # undefined unless every class was kept aside at least once
-            found["roc_auc"] = sk.roc_auc_score(one_hot, probability, average="macro")
-            found["average_precision"] = sk.average_precision_score(one_hot, probability)
         if len(classes) == 2:
             found["brier_score"] = sk.brier_score_loss(one_hot[:, 1], probability[:, 1])
     return {name: float(value) for name, value in found.items()}
@@ -113,35 +137,38 @@ def _classification(
 def _regression(truth: Array, answer: Array) -> dict[str, float]:
     found = {
         "r2": sk.r2_score(truth, answer),
-        "rmse": sk.root_mean_squared_error(truth, answer),
         "mae": sk.mean_absolute_error(truth, answer),
+        "rmse": sk.root_mean_squared_error(truth, answer),
         "median_error": sk.median_absolute_error(truth, answer),
         "max_error": sk.max_error(truth, answer),
     }
     return {name: float(value) for name, value in found.items()}
 
 
-@dataclass(frozen=True)
-class Gate:
-    """A condition on a metric that the model must meet, written like "accuracy >= 0.95"."""
+def _one_hot(truth: Array, classes: list[Any]) -> Array:
+    """Return a row per row of `truth` and a column per class: True where it is the row's class."""
+    one_hot: Array = truth[:, None] == np.asarray(classes)[None, :]
+    return one_hot
 
-    text: str
-    metric: str
-    compare: Any
-    bound: float
 
-    @classmethod
-    def parse(cls, text: str) -> Gate:
-        match = re.fullmatch(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*", text)
-        try:
-            name, sign, bound = match.groups() if match else ("", "", "")
-            return cls(text, name, operator.ge if sign == ">=" else operator.le, float(bound))
-        except ValueError:
-            raise TrainingError(
-                f"GATES: {text!r} is not of the form 'accuracy >= 0.95' or 'rmse <= 60'"
-            ) from None
+def _bootstrap(
+    measure: Callable[[Array, Array], float], truth: Array, answer: Array, seed: int
+) -> Interval | None:
+    """Return the interval of `measure` over resampled rows; None if resampling cannot tell it."""
+    rows = len(truth)
+    if rows < MIN_RESAMPLED_ROWS or answer.size > MAX_RESAMPLED_VALUES:
+        return None
+    draws = np.random.default_rng(seed).integers(0, rows, (RESAMPLES, rows))
+    values = [measure(truth[draw], answer[draw]) for draw in draws]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    # A perfect score stays perfect however often it is resampled, which says nothing.
+    return (float(low), float(high)) if low < high else None
 
-    def passes(self, metrics: dict[str, float]) -> bool:
-        if self.metric not in metrics:
-            raise TrainingError(f"GATES: no metric {self.metric!r}; there are {', '.join(metrics)}")
-        return bool(self.compare(metrics[self.metric], self.bound))
+
+def _roc_auc(one_hot: Array, probability: Array) -> float:
+    """Return the mean area over the classes present, by ranks: scikit-learn's takes far longer."""
+    ranks = pd.DataFrame(probability).rank().to_numpy()
+    hits = one_hot.sum(axis=0)
+    pairs = hits * (len(one_hot) - hits)
+    above = (ranks * one_hot).sum(axis=0) - hits * (hits + 1) / 2
+    return float(np.mean(above[pairs > 0] / pairs[pairs > 0])) if pairs.any() else np.nan

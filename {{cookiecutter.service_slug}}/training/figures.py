@@ -1,4 +1,4 @@
-"""The house style of pictures: the model card's, and of whatever draws beside it."""
+"""The house style of pictures, for the model card and for the tools that draw."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ styled_file = matplotlib.rc_context(STYLE)  # for a file of its own
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture, what it shows to those who cannot see it, and how to read it."""
+    """A picture: `src` is a data URI, `alt` is for those who cannot see it, `reading` a caption."""
 
     title: str
     alt: str
@@ -56,10 +56,12 @@ class Plot:
 
 
 def canvas(width: float = 5.2, height: float = 3.7) -> Figure:
+    """Return an empty figure of so many inches."""
     return Figure(figsize=(width, height), dpi=200, layout="constrained")
 
 
 def one_plot(width: float = 5.2, height: float = 3.7) -> tuple[Figure, Axes]:
+    """Return a figure of so many inches with one plot, and the axes to draw on."""
     figure = canvas(width, height)
     return figure, figure.add_subplot()
 
@@ -68,7 +70,7 @@ def svg(figure: Figure) -> str:
     """Return the figure as a data URI, the same for the same figure."""
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # The font to measure in lacks, say, Chinese; the reader's own will have it.
+        # Matplotlib's font lacks some scripts, Chinese for one; the reader's own font has them.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure.savefig(file, format="svg", metadata=NO_METADATA)
     text = file.getvalue().replace(MEASURED_FONT.encode(), SHOWN_FONT.encode())

@@ -43,7 +43,7 @@ def _input(name: str, column: pd.Series[Any]) -> Input:
             raise TrainingError(f"load_data: column {name!r} has infinite values; JSON has none")
         minimum, maximum = float(values.min()), float(values.max())
     elif kind == "string":
-        # A categorical column's list is part of its dtype, so all of it is needed at serving time.
+        # The categories of a categorical column are part of its dtype: serving needs all of them.
         found = list(column.cat.categories) if column.dtype == "category" else sorted(set(values))
         categories = found if column.dtype == "category" or len(found) <= MAX_CATEGORIES else None
     return Input(
@@ -83,16 +83,12 @@ def plain_rows(inputs: Sequence[Input], frame: pd.DataFrame) -> list[Row]:
 
 
 def histogram(column: pd.Series[Any]) -> Histogram:
-    """Return how values are spread: over equal bins for numbers, else over the commonest."""
+    """Return how values are spread: numbers over BINS equal bins, others over the commonest."""
     values = column.dropna()
     nulls = int(column.isna().sum())
     if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):
-        binned = pd.cut(values.astype("float64"), BINS, retbins=True, include_lowest=True)
-        counts = binned[0].value_counts(sort=False)
-        return Histogram(
-            counts=[int(n) for n in counts], edges=[float(e) for e in binned[1]], nulls=nulls
-        )
+        bins, edges = pd.cut(values.astype("float64"), BINS, retbins=True, include_lowest=True)
+        counts = bins.value_counts(sort=False)
+        return Histogram(counts=counts.tolist(), edges=edges.tolist(), nulls=nulls)
     counts = values.astype(str).value_counts().head(BINS)
-    return Histogram(
-        counts=[int(n) for n in counts], values=[str(v) for v in counts.index], nulls=nulls
-    )
+    return Histogram(counts=counts.tolist(), values=counts.index.tolist(), nulls=nulls)

@@ -1,4 +1,4 @@
-"""The last step of training: everything that serving needs, written as one artifact."""
+"""The last step of training: all that serving needs, written as one artifact."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from typing import Any, Literal
 import joblib
 import msgspec
 import pandas as pd
+from msgspec.structs import replace
 
 from service import artifact
 from service.artifact import Baseline, Data, File, Golden, Input, Manifest, Outputs, Source
 from service.engine import Predictor
 from service.schema import Schema
-from training.card import Facts, render_card
+from training.card import render_card
 from training.evaluate import Evaluation
 from training.inputs import histogram, plain_rows
 
@@ -29,14 +30,13 @@ GOLDEN = 8
 
 @dataclass(frozen=True)
 class Training:
-    """What the steps before have found; `answers` are those to the held-out rows."""
+    """What the steps before packaging found; `answers` are those to the held-out rows, in order."""
 
     origin: str
     seed: int
     gates: list[str]
     frame: pd.DataFrame
     truth: pd.Series[Any]
-    rows_train: int
     inputs: list[Input]
     estimator: Any
     predictor: Predictor
@@ -46,86 +46,83 @@ class Training:
 
 def package(folder: Path, done: Training) -> Manifest:
     """Write the artifact of a training to `folder`, in place of the one there."""
-    golden = _golden(done)
-    fields = list(done.predictor.fields or [])
-    evaluation = done.evaluation
-    outputs = Outputs(kind=evaluation.kind, classes=evaluation.classes, fields=fields)
-    data = Data(origin=done.origin, rows=len(done.frame), sha256=_data_hash(done.frame, done.truth))
-    source = _source()
-    runtime = artifact.runtime_versions()
-    baseline = Baseline(
-        inputs={name: histogram(done.frame[name]) for name in done.frame.columns},
-        outputs={
-            field.name: histogram(pd.Series([answer[field.name] for answer in done.answers]))
-            for field in fields
-        },
-    )
-    facts = Facts(
-        name=tomllib.loads((ROOT / "service.toml").read_text())["name"],
-        # All that makes the model what it is, and nothing else: not the time, the commit, or the
-        # bytes of the pickle.
-        version=_hash(
-            (source.sha256, data.sha256, done.seed, runtime, done.inputs, outputs)
-            + (evaluation.metrics, golden)
-        )[:12],
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=source,
-        data=data,
-        seed=done.seed,
-        rows_train=done.rows_train,
-        inputs=done.inputs,
-        gates=done.gates,
-        baseline=baseline,
-        golden=golden,
-        runtime=runtime,
-    )
-    pickled = io.BytesIO()
-    joblib.dump(done.estimator, pickled)
-    card = render_card(facts, evaluation).encode()
+    manifest = _manifest(done)
+    model = io.BytesIO()
+    joblib.dump(done.estimator, model)
+    card = render_card(manifest, done.evaluation).encode()
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[Literal["model", "card"], File] = {
-        "model": artifact.write_file(folder, "model", ".joblib", pickled.getvalue()),
+        "model": artifact.write_file(folder, "model", ".joblib", model.getvalue()),
         "card": artifact.write_file(folder, "card", ".html", card),
     }
-    manifest = Manifest(
-        format=artifact.FORMAT,
-        name=facts.name,
-        version=facts.version,
-        created_at=facts.created_at,
-        files=files,
-        runtime=runtime,
-        source=source,
-        data=data,
-        seed=done.seed,
-        inputs=done.inputs,
-        outputs=outputs,
-        metrics=evaluation.metrics,
-        gates=done.gates,
-        baseline=baseline,
-        golden=golden,
-    )
+    manifest = replace(manifest, files=files)
     artifact.commit(folder, manifest)
     return manifest
+
+
+def _manifest(done: Training) -> Manifest:
+    """Return the manifest, version and all, but for the files, which are not written yet."""
+    fields = list(done.predictor.fields or [])
+    evaluation = done.evaluation
+    manifest = Manifest(
+        format=artifact.FORMAT,
+        name=tomllib.loads((ROOT / "service.toml").read_text())["name"],
+        version="",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files={},
+        runtime=artifact.runtime_versions(),
+        source=_source(),
+        data=_data(done),
+        seed=done.seed,
+        inputs=done.inputs,
+        outputs=Outputs(kind=evaluation.kind, classes=evaluation.classes, fields=fields),
+        metrics=evaluation.metrics,
+        gates=done.gates,
+        baseline=Baseline(
+            inputs={name: histogram(done.frame[name]) for name in done.frame.columns},
+            outputs={
+                field.name: histogram(pd.Series([answer[field.name] for answer in done.answers]))
+                for field in fields
+            },
+        ),
+        golden=_golden(done),
+    )
+    return replace(manifest, version=_version(manifest))
+
+
+def _version(manifest: Manifest) -> str:
+    """Return a hash of what makes the model what it is.
+
+    That leaves out the time, the commit and the bytes of the files: the same source, data, seed and
+    packages give the same version again.
+    """
+    content = (
+        manifest.source.sha256,
+        manifest.data.sha256,
+        manifest.seed,
+        manifest.runtime,
+        manifest.inputs,
+        manifest.outputs,
+        manifest.metrics,
+        manifest.golden,
+    )
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:12]
 
 
 def _golden(done: Training) -> Golden:
     kept = done.evaluation.frame.head(GOLDEN)
     names = [item.name for item in done.inputs]
     instances = [dict(zip(names, row, strict=True)) for row in plain_rows(done.inputs, kept)]
-    # Through JSON and back, as a client's request goes.
+    # The rows go through JSON and back, as a client's request does.
     rows = Schema(done.inputs, GOLDEN).decode(msgspec.json.encode({"instances": instances}))
     return Golden(instances=instances, predictions=done.predictor(rows))
 
 
-def _hash(value: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
-
-
-def _data_hash(frame: pd.DataFrame, truth: pd.Series[Any]) -> str:
-    digest = hashlib.sha256(msgspec.json.encode([str(name) for name in frame.columns]))
-    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
-    digest.update(pd.util.hash_pandas_object(truth, index=False).to_numpy().tobytes())
-    return digest.hexdigest()
+def _data(done: Training) -> Data:
+    digest = hashlib.sha256(msgspec.json.encode(list(done.frame.columns)))
+    for values in (done.frame, done.truth):
+        digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
+    return Data(origin=done.origin, rows=len(done.frame), sha256=digest.hexdigest())
 
 
 def _source() -> Source:
@@ -135,7 +132,7 @@ def _source() -> Source:
                 ["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True
             )
         except (OSError, subprocess.CalledProcessError):
-            return None  # no git here, or no repository
+            return None  # git is missing here, or the repository is
         return done.stdout.strip()
 
     sha = git("rev-parse", "HEAD")
