@@ -334,7 +334,8 @@ def observe(arguments: argparse.Namespace) -> None:
                 receive(udp, history, started + bar * BAR_SECONDS)
                 check(processes)
                 history.close_bar()
-                live.update(table(history, heading, console.width), refresh=True)
+                now = f"{heading}  log: {folder}/service.log"
+                live.update(table(history, now, console.width), refresh=True)
                 heard += bool(history.metrics)
                 if heard * BAR_SECONDS >= arguments.seconds:
                     break
