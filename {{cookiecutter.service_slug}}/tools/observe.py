@@ -58,7 +58,7 @@ HIDDEN = ("service", "version", "env", "worker")
 # Units by the ends of metrics' names.
 SECONDS = re.compile(r"(latency|decode|encode|wait|time|lag|inference|round_trip|cpu)$")
 BYTES = re.compile(r"(rss|pss|bytes)$")
-TROUBLE = re.compile(r"error|shed|expired|mismatch|dropped|breaker")
+TROUBLE = re.compile(r"error|shed|expired|mismatch|dropped|breaker")  # bars in red
 BLOCKS = " ▁▂▃▄▅▆▇"
 
 Process = subprocess.Popen[bytes]
