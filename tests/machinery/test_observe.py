@@ -1,265 +1,181 @@
 from __future__ import annotations
 
-import io
-import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
-from loadtests.serving import free_port
-from loadtests.slo import Slo
+from loadtests.serving import free_port, ready
 from service.artifact import read_manifest
-from tools.observe.dogstatsd import Event, Sample, parse
-from tools.observe.facts import Facts
-from tools.observe.picture import picture
-from tools.observe.sketch import Sketch
-from tools.observe.view import View
-from tools.observe.windows import HISTORY, STALE, Windows
+from tools.observe import BAR_SECONDS, MOST_ROWS, History, Sample, parse, readable, table
 
 ROOT = Path.cwd()  # the service
+# Runs a command in a terminal, and writes what comes out of that.
+IN_TERMINAL = [sys.executable, "-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"]
+
+
+def screen(datagram: bytes, width: int = 120) -> list[str]:
+    """Return the lines of the table after one bar with a datagram and one with nothing."""
+    history = History()
+    for sample in parse(datagram):
+        history.add(sample)
+    history.close_bar()
+    history.close_bar()
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table(history, "http://there", width))
+    return capture.get().splitlines()
 
 
 def test_a_datagram_as_the_service_sends_it() -> None:
     datagram = (
-        b"inference.requests:12|c|#route:/predict,status:200,outcome:ok,env:local|c:in-4026531\n"
-        b"model.value:0.25:1e-05:-3|d|#field:score,env:a|T1700000000\n"
+        b"inference.requests:12|c|#route:/predict,status:200,env:local|c:in-4026531\n"
+        b"model.value:0.25:1e-05:-3|d|#field:score|T1700000000\n"
+        b"_e{5,7}:started|on host|#env:local\n"
         b"inference.in_flight:0|g|#worker:1\n"
-        b"inference.hub_lag:0.002|h|@0.5\n"
+        b"sampled:2:1|c|@0.5\n"
+        b"sampled:0.002|ms|@0.5"
     )
-    tags = {"route": "/predict", "status": "200", "outcome": "ok", "env": "local"}
+    tags = {"route": "/predict", "status": "200", "env": "local"}
     assert list(parse(datagram)) == [
-        Sample("inference.requests", "count", (12.0,), tags),
-        Sample("model.value", "distribution", (0.25, 1e-5, -3.0), {"field": "score", "env": "a"}),
-        Sample("inference.in_flight", "gauge", (0.0,), {"worker": "1"}),
-        Sample("inference.hub_lag", "distribution", (0.002,), {}, weight=2.0),
+        Sample("inference.requests", "c", [12], tags),
+        Sample("model.value", "d", [0.25, 1e-5, -3], {"field": "score"}),
+        Sample("inference.in_flight", "g", [0], {"worker": "1"}),
+        Sample("sampled", "c", [4, 2], {}),
+        Sample("sampled", "d", [0.002], {}),
     ]
 
 
-def test_an_event_whose_lengths_are_of_bytes() -> None:
-    title, text = "prüfung 1 started", "on höst|x\\nline"
-    head = "_e{" + f"{len(title.encode())},{len(text.encode())}" + "}:"
-    event = f"{head}{title}|{text}|d:1700000000|#env:local"
-    assert list(parse(event.encode())) == [
-        Event("prüfung 1 started", "on höst|x\nline", {"env": "local"})
+PIECES = st.sampled_from(["m", "_e{1,1}", "c", "g", "d", "@0", "@1e-320", "#a:b,:,c", "[/bold]"])
+NUMBERS = (st.floats() | st.integers()).map(str)
+LINES = st.lists(PIECES | NUMBERS | st.text(max_size=3) | st.sampled_from([":", "|", "\n"]))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary() | LINES.map(lambda parts: "".join(parts).encode(errors="replace")))
+def test_garbage_is_passed_over(garbage: bytes) -> None:
+    screen(garbage)
+    assert list(parse(garbage + b"\nb:1|c"))[-1] == Sample("b", "c", [1], {})
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(NUMBERS, min_size=1), st.sampled_from("cgd"), st.sampled_from(["m", "a.wait"]))
+def test_any_number_can_be_shown(numbers: list[str], kind: str, name: str) -> None:
+    screen(f"{name}:{':'.join(numbers)}|{kind}".encode())
+
+
+def test_rows_are_of_what_matters_of_the_tags() -> None:
+    name, title, *lines = screen(
+        b"worker.rss:1048576|g|#worker:0,service:here,version:12ab\n"
+        b"worker.rss:3145728|g|#worker:1,service:here,version:12ab\n"
+        b"inference.shed:30|c|#reason:[/bold],service:here,version:12ab\n"
+        b"inference.latency:0.25:0.001:0.002|d|#service:here,version:12ab"
+    )
+    assert (name + title).split() == ["here", "12ab", "http://there"]
+    header, _, *rows = (line.split() for line in lines if line.strip())
+    assert header == ["metric", "tags", "last", f"{30 * BAR_SECONDS}", "s", "now", "p50", "p99"]
+    # A bar for each of the two; a gauge holds its value, and the highest worker's counts.
+    assert rows[:3] == [
+        ["inference.latency", "▇", "2", "ms", "250", "ms"],
+        ["inference.shed", "reason:[/bold]", "▇", "0/s"],
+        ["worker.rss", "▇▇", "3", "MiB"],
     ]
+
+
+def test_of_many_tags_those_with_the_highest_peaks_are_shown() -> None:
+    counts = "\n".join(f"model.nulls:{n + 1}|c|#input:{n:02}{'分類' * 30}" for n in range(30))
+    lines = screen(counts.encode(), width=80)
+    assert sum("input:" in line for line in lines) == MOST_ROWS
+    assert any(f"and {30 - MOST_ROWS} more" in line for line in lines)
+    assert not any("input:00" in line for line in lines)
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("name", "value", "shown"),
     [
-        b"",
-        b"a",
-        b"a:1",
-        b"a:x|c",
-        b"a:1|zz",
-        b":1|c",
-        b"a:1|c|@0",
-        b"_e{1}:a|b",
-        b"_e{",
-        b"\xff:|",
-    ]
-    + [b"_sc|check|0"],
+        ("inference.latency", 1.5, "1.50 s"),
+        ("inference.latency", 0.0123, "12.3 ms"),
+        ("inference.decode", 0.00012, "120 µs"),
+        ("inference.decode", 0.0, "0 µs"),
+        ("worker.rss", 150e6, "143 MiB"),
+        ("model.value", -0.01234, "-0.0123"),
+        ("model.rows", 12345.6, "12,346"),
+    ],
 )
-def test_what_cannot_be_read_is_passed_over(line: bytes) -> None:
-    assert list(parse(line + b"\nb:1|c")) == [Sample("b", "count", (1.0,))]
+def test_values_have_their_units(name: str, value: float, shown: str) -> None:
+    assert readable(name, value) == shown
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_sketch_is_right_to_one_per_cent(sign: int) -> None:
-    values = sign * np.random.default_rng(0).lognormal(-5, 2, 5000)
-    parts = [Sketch(), Sketch()]
-    for at, value in enumerate(values):
-        parts[at % 2].add(float(value))
-    parts[0].merge(parts[1])
-    for q in (0.01, 0.5, 0.9, 0.99, 1.0):
-        exact = float(np.quantile(values, q, method="inverted_cdf"))
-        assert parts[0].quantile(q) == pytest.approx(exact, rel=0.0101)
-
-
-def test_a_sketch_as_a_histogram() -> None:
-    sketch = Sketch()
-    for value in (-5.0, 0.0, 0.1, 0.6, 0.7, 1.0, 99.0, float("nan")):
-        sketch.add(value)
-    # Ends take what is beyond them; the exact extremes are known.
-    assert sketch.histogram([0.0, 0.5, 1.0]) == [3, 4]
-    assert (sketch.count, sketch.minimum, sketch.maximum) == (7, -5.0, 99.0)
-
-
-def filled(*lines: str, at: float) -> Windows:
-    windows = Windows()
-    windows.advance(at)
-    for line in lines:
-        for item in parse(line.encode()):
-            windows.add(item, at)
-    return windows
-
-
-def test_only_whole_seconds_count() -> None:
-    windows = filled("r:5|c|#outcome:ok", "r:2|c|#outcome:shed", "t:1:2:3|d", at=100.2)
-    assert windows.sums("r", "outcome", 10) == {}
-    windows.advance(101.0)
-    assert windows.sums("r", "outcome", 10) == {"ok": 5, "shed": 2}
-    assert windows.total("r", 10) == 7
-    assert windows.sketches("t", "", 10)[""].count == 3
-    assert windows.each_sum("r", "outcome", 3) == [{}, {}, {"ok": 5, "shed": 2}]
-    windows.advance(112.0)
-    assert windows.sums("r", "outcome", 10) == {}
-
-
-def test_rates_are_of_the_time_there_has_been() -> None:
-    windows = filled("r:5|c", at=100.2)
-    ages = []
-    for now in (100.3, 103.5, 150.0):
-        windows.advance(now)
-        ages.append(windows.age(10))
-    assert ages == [1, 3, 10]
-
-
-def test_the_past_is_forgotten() -> None:
-    windows = filled("m:7|g|#worker:0", "r:1|c", at=50.0)
-    assert windows.gauges("m", "worker") == {"0": 7}
-    windows.advance(50.0 + STALE + 1)
-    assert windows.gauges("m", "worker") == {}
-    assert windows.total("r", HISTORY) == 1
-    windows.advance(52.0 + HISTORY)
-    assert windows.total("r", HISTORY + 10) == 0
-
-
-@pytest.fixture
-def facts(trained: Path, tmp_path: Path) -> Facts:
-    log = tmp_path / "log"
-    log.write_text("2026-01-02T03:04:05.678Z ERROR service: broken " + "x" * 500 + "\n")
-    url = "http://127.0.0.1:8000"
-    return Facts(url, url, log, f"curl -s {url}/predict", read_manifest(trained), Slo.read())
-
-
-HOSTILE = (
-    *(f"worker.{kind}:1e308|g|#worker:{n}" for n in range(99) for kind in ("rss", "cpu")),
-    *(f"model.predictions:{n}|c|#class:分類{n * 'x'}" for n in range(30)),
-    *(f"model.out_of_range:9999999|c|#input:[/bold]{n * 'y'}" for n in range(60)),
-    *(f"inference.latency:{value}|d|#outcome:ok" for value in ("nan", "inf", "-1", "0", "1e-300")),
-    "inference.requests:99999999|c|#outcome:ok\ninference.requests:1|c|#outcome:new",
-    "inference.shed:3|c|#reason:wait\nmodel.rows:5|c\nmodel.value:7:7|d|#field:score",
-    "shadow.compare:3|c|#verdict:match\nshadow.compare:1|c|#verdict:mismatch",
-    "shadow.compare:9|c|#verdict:not_compared\nshadow.percent:5|g|#worker:0",
-    "shadow.inference:0.1|d|#role:live\nshadow.requests:1|c|#outcome:enqueued",
-)
-
-
-@pytest.mark.parametrize("lines", [(), HOSTILE], ids=["nothing", "hostile"])
-@pytest.mark.parametrize("size", [(60, 9), (80, 22), (80, 24), (120, 42), (200, 60)])
-def test_it_fits_every_terminal(
-    facts: Facts, lines: tuple[str, ...], size: tuple[int, int]
-) -> None:
-    windows = filled(*lines, at=100.5)
-    width, height = size
-    console = Console(width=width, height=height, force_terminal=True, file=io.StringIO())
-    rows = console.render_lines(View(windows, facts, lambda: 102.0), console.options)
-    assert len(rows) <= height
-    assert {sum(segment.cell_length for segment in row) for row in rows} == {width}
-    text = "".join(segment.text for row in rows for segment in row)
-    if lines and height >= 22:
-        assert "75.0 %" in text  # of the pairs agree
-        assert "[/bold]" in text or height < 34
-
-
-def test_a_picture_needs_nothing_from_elsewhere(facts: Facts) -> None:
-    windows = filled("inference.requests:7|c|#outcome:ok", at=100.5)
-    svg = picture(View(windows, facts, lambda: 102.0), "title")
-    assert "title</text>" in svg and ">3.5/s<" in svg  # 7 in 2 s
-    assert 'url("http' not in svg and "<rect class" in svg
-
-
-def test_the_service_is_seen_at_work_and_ends_with_the_screen() -> None:
-    host = f"http://127.0.0.1:{(number := free_port())}"
-    ours, theirs = pty.openpty()
+def start(
+    *arguments: str, wrapper: Sequence[str] = (), **env: str
+) -> tuple[subprocess.Popen[str], str]:
+    """Run the tool; returns it, and where its service will be."""
+    port = str(free_port())
     tool = subprocess.Popen(
-        [sys.executable, "-m", "tools.observe", "--no-traces"],
+        [*wrapper, sys.executable, "-m", "tools.observe", *arguments],
         cwd=ROOT,
-        env=os.environ
-        | {"PORT": str(number), "WEB_CONCURRENCY": "1"}
-        | {"TERM": "xterm", "COLUMNS": "110", "LINES": "40"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    written: list[bytes] = []
-
-    def read() -> None:
-        try:
-            while chunk := os.read(ours, 65536):
-                written.append(chunk)
-        except OSError:  # nobody has the other end any more
-            pass
-
-    reader = threading.Thread(target=read)
-    reader.start()
-
-    def shown() -> str:
-        text = b"".join(written[-40:]).decode(errors="replace")
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-
-    def wait_for(pattern: str, wanted: Callable[[str, str], bool]) -> None:
-        deadline = time.monotonic() + 30
-        while not any(wanted(*found) for found in re.findall(pattern, shown(), re.DOTALL)):
-            assert tool.poll() is None and time.monotonic() < deadline, shown()[-5000:]
-            time.sleep(0.1)
-
-    try:
-        wait_for(r"(try) +(curl)", lambda *_: True)
-        instances = read_manifest(ROOT / "artifact").golden.instances
-        for body in [{"instances": instances}] * 4 + [{"instances": "none"}]:
-            send(host, body)
-        # Of the same screen, and rounded to two digits.
-        rates = r" ok ([0-9.]+)/s(?:(?! ok ).)*client error ([0-9.]+)/s"
-        wait_for(rates, lambda ok, bad: 0 < 3.6 * float(bad) <= float(ok) <= 4.4 * float(bad))
-        wait_for(r" 0 [ ━╸]* ([0-9]+)% +([0-9]+) MiB", lambda cpu, memory: int(memory) > 20)
-    finally:
-        tool.send_signal(signal.SIGINT)
-        status = tool.wait(30)
-        reader.join()
-        os.close(ours)
-    assert status == 0
-    _, screen, old = b"".join(written).rpartition(b"\x1b[?1049h")
-    assert screen and b"\x1b[?1049l" in old
-    with pytest.raises(urllib.error.URLError):
-        send(host, {})
-
-
-def send(host: str, body: object) -> None:
-    content = json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{host}/predict", content, headers)
-    try:
-        urllib.request.urlopen(request, timeout=10).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-
-
-def test_a_service_that_refuses_says_so_in_its_one_line(artifact_dir: Path, tmp_path: Path) -> None:
-    next(artifact_dir.glob("model-*")).write_bytes(b"altered")
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.observe", "--no-traces", "--picture", tmp_path / "a.svg"],
-        cwd=ROOT,
-        env=os.environ | {"ARTIFACT_DIR": str(artifact_dir), "PORT": "0"},
-        capture_output=True,
+        env=os.environ | {"PORT": port, "WEB_CONCURRENCY": "1", "TERM": "xterm"} | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        # As in a script that runs it in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
-    assert done.returncode == 3
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("refusing to start: ") and "altered" in line
+    return tool, f"http://127.0.0.1:{port}"
+
+
+def wait_until_ready(tool: subprocess.Popen[str], url: str) -> None:
+    deadline = time.monotonic() + 60
+    while not ready(url):
+        assert tool.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_the_service_is_seen_at_work_and_drawn(tmp_path: Path) -> None:
+    drawing = tmp_path / "picture.svg"
+    arguments = ("--load", "--seconds", str(4 * BAR_SECONDS), "--picture", str(drawing))
+    tool, url = start(*arguments, wrapper=IN_TERMINAL, COLUMNS="120", LINES="40")
+    wait_until_ready(tool, url)
+    manifest = read_manifest(ROOT / "artifact")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{url}/predict", b"{}", timeout=10)
+    refused.value.close()
+    output, _ = tool.communicate(timeout=60)
+    assert tool.returncode == 0 and not ready(url)
+    before, final = output.split("\x1b[?1049l")  # the terminal is given back, and then told
+    assert "\x1b[?1049h" in before
+    svg = drawing.read_text().replace("&#160;", " ")
+    assert 'url("http' not in svg
+    for text in (re.sub(r"\x1b\[[0-9;]*m", "", final), svg):
+        assert manifest.name in text and manifest.version in text
+        assert "inference.requests" in text and re.search(r"[0-9.]+ ms.* MiB", text, re.DOTALL)
+        assert "route:/predict status:200" in text and "status:4" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_service(number: signal.Signals) -> None:
+    tool, url = start()
+    wait_until_ready(tool, url)
+    tool.send_signal(number)
+    output, errors = tool.communicate(timeout=40)
+    assert (tool.returncode, errors) == (0, "") and not ready(url)
+    assert output.count("metric ") == 1 and "\x1b" not in output
+
+
+def test_a_service_that_refuses_says_so_in_its_one_line(artifact_dir: Path) -> None:
+    next(artifact_dir.glob("model-*")).write_bytes(b"altered")
+    tool, _ = start(ARTIFACT_DIR=str(artifact_dir))
+    output, errors = tool.communicate(timeout=60)
+    assert tool.returncode == 3
+    assert errors.startswith("refusing to start: ") and "altered" in errors
