@@ -1,12 +1,11 @@
-"""What the other files here share: the service's names, and the way to fail."""
+"""What the other files here share: the service's names, its git history, and the way to fail."""
 
 from __future__ import annotations
 
-import json
+import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,11 +29,10 @@ class Service:
         return f"{self.image_registry}/{self.name}"
 
 
-def manifest() -> dict[str, Any]:
-    """Return the artifact's manifest; raises DeployError if there is none."""
-    path = ROOT / "artifact" / "manifest.json"
+def git(*arguments: str) -> str:
+    """Return what git prints, stripped; nothing if git fails or is missing."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     except OSError:
-        raise DeployError("there is no artifact to put into an image; run `make train`") from None
-    return found
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
