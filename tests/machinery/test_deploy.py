@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,11 @@ from typing import Any
 import pytest
 
 from tools.deploy import release, rollout
-from tools.deploy.image import _origin
-from tools.deploy.service import ROOT, DeployError, Service
+from tools.deploy.__main__ import main
+from tools.deploy.image import _commit, _origin
+from tools.deploy.service import NAME, REPOSITORY, ROOT, DeployError
 
-SERVICE = Service.read()
-NAME = SERVICE.name
-IMAGE = f"{SERVICE.repository}:1-abc"
+IMAGE = f"{REPOSITORY}:1-abc"
 Json = dict[str, Any]
 
 # Answers each `rollout status` and the `get KIND` after it by the next of the states it was given,
@@ -32,12 +32,13 @@ with open(here / "calls", "a") as calls: calls.write(" ".join(words) + "\\n")
 if words[0] == "config": print("a-cluster")
 if words[0] == "apply": print("deployment.apps/x configured\\nservice/x unchanged")
 if words[0] == "diff": print("- a\\n+ b"); sys.exit(1)
-if words[0] in ("rollout", "get"):
+if words[0] in ("rollout", "get") and "--ignore-not-found" not in words:
     at = here / "at"
     if words[0] == "rollout": at.write_text(str(int(at.read_text()) + 1 if at.exists() else 0))
     states = json.loads((here / "states").read_text())
     state = states[min(int(at.read_text()), len(states) - 1)]
-    if words[0] == "get": print(json.dumps({{"items": state[words[1]]}}))
+    if words[0] == "get":
+        print(json.dumps({{"items": sum((state[kind] for kind in words[1].split(",")), [])}}))
     elif "exceeded" in state["said"]: sys.exit("error: " + state["said"])
     else: print(state["said"])
 """
@@ -50,6 +51,7 @@ LATE = f'deployment "{NAME}" exceeded its progress deadline'
 
 def pod(version: str, **container: Any) -> Json:
     return {
+        "kind": "Pod",
         "metadata": {"labels": {"pod-template-hash": version}},
         "status": {"containerStatuses": [{"image": IMAGE, **container}]},
     }
@@ -60,11 +62,15 @@ def state(
 ) -> Json:
     """Return what kubectl says of a rollout from revision 1 to 2, and of all that is part of it."""
     sets = [
-        {"metadata": {"labels": {"pod-template-hash": v}, "annotations": {rollout.REVISION: n}}}
+        {
+            "kind": "ReplicaSet",
+            "metadata": {"labels": {"pod-template-hash": v}, "annotations": {rollout.REVISION: n}},
+        }
         for v, n in (("old", "1"), ("new", "2"))
     ]
     deployment = {
-        "metadata": {"annotations": {rollout.REVISION: "2"}},
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "annotations": {rollout.REVISION: "2"}},
         "status": {"availableReplicas": 2, "conditions": conditions or []},
     }
     return {
@@ -111,7 +117,7 @@ def cluster(tmp_path: Path, overlays: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def put(tag: str, candidate: str = "", env: str = "staging") -> None:
-    release.write(env, release.render(SERVICE, env, tag, candidate))
+    release.write(env, release.render(env, tag, candidate))
 
 
 def commit(overlays: Path) -> None:
@@ -130,7 +136,7 @@ def test_rollout_is_shown_until_it_is_done(
         state(HALF, pod("old"), pod("new"), pod("new")),
         state(DONE, pod("new"), pod("new")),
     )
-    rollout.deploy(SERVICE, "staging")
+    rollout.Place("staging").deploy()
     said = capsys.readouterr().out
     assert f"{NAME} in staging: namespace models-staging of a-cluster" in said
     assert "x configured" in said and "unchanged" not in said
@@ -146,12 +152,12 @@ def test_rollout_is_shown_until_it_is_done(
 def test_candidate_that_is_released_no_more_is_removed(cluster: Cluster) -> None:
     cluster.plays(state(DONE))
     put("1-abc", "2-b")
-    rollout.deploy(SERVICE, "staging")
+    rollout.Place("staging").deploy()
     assert cluster.calls("delete") == []
     put("1-abc")
-    rollout.deploy(SERVICE, "staging")
-    (call,) = cluster.calls("delete")
-    assert f"deployment/{NAME}-candidate service/{NAME}-candidate" in call
+    rollout.Place("staging").deploy()
+    kinds = "deployment,service,networkpolicy,configmap"
+    assert cluster.calls("delete") == [f"delete {kinds} --selector app={NAME}-candidate"]
 
 
 REFUSED = "refusing to start: artifact/model.joblib: sha256 1… (3 bytes), but the manifest says 2…"
@@ -218,7 +224,7 @@ def test_failure_is_explained(cluster: Cluster, kind: str) -> None:
     found, reason = FAILURES[kind]
     cluster.plays(state(UNSEEN), found)
     with pytest.raises(DeployError) as caught:
-        rollout.deploy(SERVICE, "staging")
+        rollout.Place("staging").deploy()
     assert reason in str(caught.value)
     assert "2 pods answer callers, as before" in str(caught.value)
     assert "make rollback ENV=staging" in str(caught.value)
@@ -228,20 +234,39 @@ def test_old_pods_that_end_are_no_failure(cluster: Cluster) -> None:
     gone = pod("new", state=ended(137)) | {"metadata": {"labels": {}, "deletionTimestamp": "now"}}
     gone["metadata"]["labels"]["pod-template-hash"] = "new"
     cluster.plays(state(HALF, pod("old", state=ended(137)), gone, pod("new")), state(DONE))
-    rollout.deploy(SERVICE, "staging")
+    rollout.Place("staging").deploy()
 
 
-def test_what_else_goes_wrong_is_passed_on(cluster: Cluster) -> None:
+def test_rollback_releases_what_was_before_and_deploys_it(
+    cluster: Cluster,
+    overlays: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    commit(overlays)
+    put("2-def")
+    monkeypatch.setattr(sys, "argv", ["deploy", "rollback"])
+    monkeypatch.setenv("ENV", "staging")
+    playing = (cluster.folder / "kubectl").read_text()
     (cluster.folder / "kubectl").write_text("#!/bin/sh\necho 'no such host' >&2\nexit 1\n")
-    with pytest.raises(DeployError, match="kubectl config: no such host"):
-        rollout.deploy(SERVICE, "staging")
+    with pytest.raises(SystemExit, match="not done: kubectl config: no such host"):
+        main()
+    # So that one may try again without going back twice.
+    assert release.tags(release.read("staging")) == ["2-def"]
+    (cluster.folder / "kubectl").write_text(playing)
+    cluster.plays(state(DONE))
+    main()
+    assert release.tags(release.read("staging")) == ["1-abc"]
+    assert len(cluster.calls("apply")) == 1
+    said = capsys.readouterr().out
+    assert "released to staging: 1-abc\n" in said and said.endswith(f"done: {IMAGE}\n")
 
 
 def test_diff_shows_and_changes_nothing(
     cluster: Cluster, overlays: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.plays()
-    rollout.diff(SERVICE, "staging")
+    rollout.Place("staging").diff()
     assert "+ b" in capsys.readouterr().out
     assert cluster.calls("diff") == [f"diff -k {overlays}/staging"]
     assert not cluster.calls("apply")
@@ -251,10 +276,9 @@ def test_nothing_is_released_to_a_new_service(overlays: Path) -> None:
     for env in ("staging", "production"):
         file = overlays / env / "release" / "kustomization.yaml"
         # It has the form that `make release` writes, so that its history starts there.
-        assert file.read_text() == release.render(SERVICE, env, release.UNRELEASED)
-        for act in (rollout.deploy, rollout.diff, lambda service, env: release.before(env)):
-            with pytest.raises(DeployError, match=f"nothing is released to {env} yet: make rel"):
-                act(SERVICE, env)
+        assert file.read_text() == release.render(env, release.UNRELEASED)
+        with pytest.raises(DeployError, match=f"nothing is released to {env} yet: make rel"):
+            rollout.Place(env)
         # A service that was made before there were releases.
         shutil.rmtree(file.parent)
         with pytest.raises(DeployError, match=f"nothing is released to {env} yet: make rel"):
@@ -277,7 +301,7 @@ def test_release_back_through_the_history(overlays: Path) -> None:
     assert release.tags(release.before("staging")) == ["1-a"]
     put("4-d")
     before = release.before("staging")
-    assert before == release.render(SERVICE, "staging", "2-b", "3-c")
+    assert before == release.render("staging", "2-b", "3-c")
     # And on from there: twice back is two releases back.
     release.write("staging", before)
     assert release.tags(release.before("staging")) == ["1-a"]
@@ -294,7 +318,7 @@ def test_overlay_without_its_release(overlays: Path) -> None:
 def test_tag_that_no_image_can_have(tag: str) -> None:
     for tags in ((tag, ""), ("1-a", tag)):
         with pytest.raises(DeployError, match="expected an image's tag"):
-            release.render(SERVICE, "staging", *tags)
+            release.render("staging", *tags)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +326,7 @@ def test_tag_that_no_image_can_have(tag: str) -> None:
     [("0ed6-1a2b", "0ed6"), ("1", "1"), ("_v1.2_-x", "v1.2"), ("a" * 128, "a" * 63), ("_-", "")],
 )
 def test_version_is_a_label(tag: str, version: str) -> None:
-    text = release.render(SERVICE, "staging", tag)
+    text = release.render("staging", tag)
     assert text.count(f'tags.datadoghq.com/version: "{version}"\n') == 2
     assert f':{tag}"\n' in text
 
@@ -351,10 +375,19 @@ def test_without_kubectl(overlays: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     put("1-a")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DeployError, match="kubectl is missing"):
-        rollout.deploy(SERVICE, "staging")
+        rollout.Place("staging").deploy()
 
 
 def test_label_of_the_source_holds_no_password(overlays: Path) -> None:
     url = "https://me:secret@example.com/team/repo.git"
     subprocess.run(["git", "-C", overlays, "remote", "add", "origin", url], check=True)
     assert _origin() == "https://example.com/team/repo.git"
+
+
+def test_a_release_leaves_the_source_of_an_image_as_it_was(overlays: Path) -> None:
+    commit(overlays)
+    clean = _commit()
+    put("1-a")
+    assert re.fullmatch("[0-9a-f]{8}", clean) and _commit() == clean
+    (overlays.parents[1] / "model.py").touch()
+    assert _commit() == f"{clean}-dirty"

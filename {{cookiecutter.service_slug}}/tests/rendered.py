@@ -13,10 +13,8 @@ import pytest
 import yaml
 
 from tools.deploy import release
-from tools.deploy.service import ROOT, Service
+from tools.deploy.service import NAME, ROOT
 
-NAME = Service.read().name
-CANDIDATE = f"{NAME}-candidate"
 TAG, CANDIDATE_TAG = "0ed64d9e503e-1a2b3c4d", "73f0a1b2c3d4-5e6f7a8b"
 ENVIRONMENTS = sorted(path.parent.name for path in release.OVERLAYS.glob("*/kustomization.yaml"))
 Json = dict[str, Any]
@@ -76,7 +74,7 @@ def render(folder: Path, env: str, with_candidate: bool, without: str = "") -> R
             pytest.fail("kubectl is missing")
         pytest.skip("needs kubectl")
     overlay = Path(shutil.copytree(ROOT / "k8s", folder / "k8s")) / "overlays" / env
-    text = release.render(Service.read(), env, TAG, CANDIDATE_TAG if with_candidate else "")
+    text = release.render(env, TAG, CANDIDATE_TAG if with_candidate else "")
     (overlay / "release").mkdir(exist_ok=True)
     (overlay / "release" / "kustomization.yaml").write_text(text)
     text = (overlay / "kustomization.yaml").read_text()

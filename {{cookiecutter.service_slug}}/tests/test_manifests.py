@@ -11,10 +11,8 @@ from flask import Flask
 from service.settings import Settings
 from service.shadow.settings import ShadowSettings
 from tests.rendered import (
-    CANDIDATE,
     CANDIDATE_TAG,
     ENVIRONMENTS,
-    NAME,
     TAG,
     Rendered,
     container,
@@ -23,7 +21,7 @@ from tests.rendered import (
     port_number,
     render,
 )
-from tools.deploy.service import Service
+from tools.deploy.service import CANDIDATE, NAME, REPOSITORY
 
 # Read by numerical libraries, not by the service itself.
 OTHERS = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
@@ -44,7 +42,7 @@ def test_deployments_run_what_is_released(rendered: Rendered) -> None:
     assert {item["metadata"]["name"] for item in rendered.all("Deployment")} == tags.keys()
     for name, tag in tags.items():
         item = rendered.one("Deployment", name)
-        assert container(item)["image"] == f"{Service.read().repository}:{tag}"
+        assert container(item)["image"] == f"{REPOSITORY}:{tag}"
         for labels in (item["metadata"]["labels"], item["spec"]["template"]["metadata"]["labels"]):
             assert labels["tags.datadoghq.com/version"] == tag.split("-")[0]
         # A Deployment's selector cannot be changed by the next release.

@@ -9,20 +9,19 @@ import os
 import sys
 
 from tools.deploy import image, release, rollout
-from tools.deploy.service import DeployError, Service
+from tools.deploy.service import DeployError
 
 
 def main() -> None:
     command, options = sys.argv[1], sys.argv[2:]
     env, tag, candidate = (os.environ.get(name, "") for name in ("ENV", "TAG", "CANDIDATE"))
-    service = Service.read()
     try:
         if command == "image":
-            image.build(service, options)
+            image.build(options)
         elif command == "retrain":
-            image.retrain(service, options)
+            image.retrain(options)
         elif command == "release":
-            release.write(env, release.render(service, env, tag, candidate))
+            release.write(env, release.render(env, tag, candidate))
             print(f"    make deploy ENV={env}")
         elif tag or candidate:
             raise DeployError(
@@ -30,11 +29,13 @@ def main() -> None:
                 f"make release ENV={env or '...'} TAG={tag or '...'} first"
             )
         elif command == "diff":
-            rollout.diff(service, env)
+            rollout.Place(env).diff()
         else:
+            # This raises where the cluster cannot be reached, before a rollback writes anything.
+            place = rollout.Place(env)
             if command == "rollback":
                 release.write(env, release.before(env))
-            rollout.deploy(service, env)
+            place.deploy()
     except DeployError as error:
         sys.exit(f"\nnot done: {error}")
 

@@ -7,12 +7,12 @@ import os
 import subprocess
 from urllib.parse import urlsplit
 
-from tools.deploy.service import ROOT, DeployError, Service, git
+from tools.deploy.service import REPOSITORY, ROOT, DeployError, git
 
 BUILDERS = ("docker", "podman", "buildah")
 
 
-def build(service: Service, options: list[str]) -> None:
+def build(options: list[str]) -> None:
     """Build the image of the artifact that is here; its tag is `<artifact version>-<commit>`.
 
     `options` go to the builder. Raises DeployError, also for an artifact that would not start.
@@ -21,7 +21,7 @@ def build(service: Service, options: list[str]) -> None:
         manifest = json.loads((ROOT / "artifact" / "manifest.json").read_text())
     except OSError:
         raise DeployError("there is no artifact to put into an image; run `make train`") from None
-    name = f"{service.repository}:{manifest['version']}-{_commit()}"
+    name = f"{REPOSITORY}:{manifest['version']}-{_commit()}"
     builder = _builder(BUILDERS)
     arguments = {
         "PYTHON": ".".join(manifest["runtime"]["python"].split(".")[:2]),
@@ -38,13 +38,13 @@ def build(service: Service, options: list[str]) -> None:
     )
 
 
-def retrain(service: Service, options: list[str]) -> None:
+def retrain(options: list[str]) -> None:
     """Train in a container: this source, the packages of the lock file, and what is in data/ now.
 
     It replaces the artifact in this folder. Raises DeployError.
     """
     runner = _builder(BUILDERS[:2])
-    name = f"{service.repository}:train"
+    name = f"{REPOSITORY}:train"
     _build(runner, "train", name, options)
     artifact, data = ROOT / "artifact", ROOT / "data"
     artifact.mkdir(exist_ok=True)

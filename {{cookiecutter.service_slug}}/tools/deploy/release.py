@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tools.deploy.service import ROOT, DeployError, Service, git
+from tools.deploy.service import CANDIDATE, NAME, REPOSITORY, ROOT, DeployError, git
 
 OVERLAYS = ROOT / "k8s" / "overlays"
 # The tag before the first release.
@@ -41,8 +41,8 @@ PATCH = """\
               tags.datadoghq.com/version: "{version}"
           spec:
             containers:
-              - name: "{service.name}"
-                image: "{service.repository}:{tag}"
+              - name: "{container}"
+                image: "{image}"
 """
 
 
@@ -60,30 +60,32 @@ def overlay(env: str) -> Path:
     return OVERLAYS / env
 
 
-def render(service: Service, env: str, tag: str, candidate: str = "") -> str:
+def render(env: str, tag: str, candidate: str = "") -> str:
     """Return the file of a release.
 
     Raises DeployError for an environment that is none, and for a tag that no image can have.
     """
     overlay(env)
-    for key, value in (("TAG", tag), ("CANDIDATE", candidate)):
-        # A tag as the OCI's distribution specification has it.
-        if (value or key == "TAG") and not re.fullmatch(r"\w[\w.-]{0,127}", value, re.ASCII):
-            raise DeployError(f"{key}={value}: expected an image's tag, as `make image` says it")
-    tags = {service.name: tag}
-    if candidate:
-        tags[f"{service.name}-candidate"] = candidate
     text = HEAD.format(env=env) + (SHADOW if candidate else "") + "patches:\n"
+    tags = {NAME: tag} | ({CANDIDATE: candidate} if candidate else {})
     for deployment, value in tags.items():
-        # The artifact's version, within what Kubernetes allows for the value of a label.
-        version = value.partition("-")[0][:63].strip("._")
-        text += PATCH.format(deployment=deployment, version=version, service=service, tag=value)
+        # A tag as the OCI's distribution specification has it.
+        if not re.fullmatch(r"\w[\w.-]{0,127}", value, re.ASCII):
+            key = "TAG" if deployment == NAME else "CANDIDATE"
+            raise DeployError(f"{key}={value}: expected an image's tag, as `make image` says it")
+        text += PATCH.format(
+            deployment=deployment,
+            # The artifact's version, within what Kubernetes allows for the value of a label.
+            version=value.partition("-")[0][:63].strip("._"),
+            container=NAME,
+            image=f"{REPOSITORY}:{value}",
+        )
     return text
 
 
 def write(env: str, text: str) -> None:
     """Make `text` the release of an environment; raises DeployError where there is none such."""
-    path = overlay(env) / "release" / "kustomization.yaml"
+    path = _file(env)
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     print(f"released to {env}: {', candidate '.join(tags(text))}")
@@ -92,7 +94,7 @@ def write(env: str, text: str) -> None:
 
 def read(env: str) -> str:
     """Return the file of what is released; raises DeployError if nothing is."""
-    path = overlay(env) / "release" / "kustomization.yaml"
+    path = _file(env)
     text = path.read_text() if path.exists() else ""
     if not tags(text):
         raise DeployError(f"nothing is released to {env} yet: make release ENV={env} TAG=...")
@@ -108,8 +110,8 @@ def tags(text: str) -> list[str]:
 def before(env: str) -> str:
     """Return the file of the release before this one; raises DeployError if git knows none."""
     now = tags(read(env))
-    path = f"k8s/overlays/{env}/release/kustomization.yaml"
-    commits = git("log", "--format=%H", "--", path).split()
+    path = _file(env).relative_to(ROOT)
+    commits = git("log", "--format=%H", "--", str(path)).split()
     history = [git("show", f"{commit}:./{path}") for commit in commits]
     # A release that is not committed is not among them: it came after them all.
     known = [tags(text) for text in history]
@@ -120,3 +122,7 @@ def before(env: str) -> str:
         f"git knows no release to {env} before this one: "
         f"make release ENV={env} TAG=... with an older tag, then make deploy ENV={env}"
     )
+
+
+def _file(env: str) -> Path:
+    return overlay(env) / "release" / "kustomization.yaml"

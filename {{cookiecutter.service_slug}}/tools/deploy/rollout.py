@@ -10,54 +10,46 @@ from typing import Any
 
 from tools.deploy.reasons import hopeless, last_warning
 from tools.deploy.release import overlay, read, tags
-from tools.deploy.service import ROOT, DeployError, Service
+from tools.deploy.service import CANDIDATE, NAME, REPOSITORY, ROOT, DeployError
 
 Json = dict[str, Any]
 
 # Kubernetes gives up first (progressDeadlineSeconds in deployment.yaml).
 TIMEOUT_SECONDS = 900.0
 REVISION = "deployment.kubernetes.io/revision"
-# What a candidate leaves behind when it is released no more: kubectl applies, but does not remove.
-CANDIDATE = (
-    "deployment/{0}-candidate",
-    "service/{0}-candidate",
-    "networkpolicy/{0}-candidate",
-    "networkpolicy/{0}-copies",
-    "configmap/{0}-shadow",
-)
-
-
-def deploy(service: Service, env: str) -> None:
-    """Apply what is released and wait for the rollout; raises DeployError with the reason."""
-    place = Place(service, env)
-    for line in place.kubectl("apply", "-k", place.overlay).splitlines():
-        if not line.endswith(" unchanged"):
-            print(f"    {line}")
-    place.wait()
-    if len(place.tags) == 1:
-        gone = [name.format(service.name) for name in CANDIDATE]
-        print(place.kubectl("delete", "--ignore-not-found", *gone), end="")
-    print(f"done: {service.repository}:{place.tags[0]}")
-
-
-def diff(service: Service, env: str) -> None:
-    """Show what deploying would change in the cluster; kubectl's exit code 1 says that it would."""
-    place = Place(service, env)
-    print(place.kubectl("diff", "-k", place.overlay, good=(0, 1)) or "no change")
 
 
 class Place:
-    """A service in an environment: in which cluster and namespace it is, and how it is there."""
+    """The service in an environment: in which cluster and namespace it is, and how it is there."""
 
-    def __init__(self, service: Service, env: str) -> None:
-        self.name, self.env, self.overlay = service.name, env, str(overlay(env))
-        self.tags = tags(read(env))
+    def __init__(self, env: str) -> None:
+        """Raises DeployError if nothing is released there, or the cluster cannot be reached."""
+        read(env)
+        self.env, self.overlay = env, str(overlay(env))
         text = (overlay(env) / "kustomization.yaml").read_text()
         if not (found := re.search(r"^namespace: *(\S+)", text, re.MULTILINE)):
             raise DeployError(f"k8s/overlays/{env}/kustomization.yaml names no namespace")
         self.namespace = found[1]
         context = self.kubectl("config", "current-context").strip()
-        print(f"==> {self.name} in {env}: namespace {self.namespace} of {context}")
+        self.kubectl("get", "deployment", NAME, "--ignore-not-found")
+        print(f"==> {NAME} in {env}: namespace {self.namespace} of {context}", flush=True)
+
+    def diff(self) -> None:
+        """Show what deploying would change in the cluster; kubectl exits with 1 if it would."""
+        print(self.kubectl("diff", "-k", self.overlay, good=(0, 1)) or "no change")
+
+    def deploy(self) -> None:
+        """Apply what is released and wait for the rollout; raises DeployError with the reason."""
+        live, *candidate = tags(read(self.env))
+        for line in self.kubectl("apply", "-k", self.overlay).splitlines():
+            if not line.endswith(" unchanged"):
+                print(f"    {line}")
+        self._wait()
+        if not candidate:
+            # What components/shadow brought is still there: kubectl applies, but does not remove.
+            kinds = "deployment,service,networkpolicy,configmap"
+            print(self.kubectl("delete", kinds, "--selector", f"app={CANDIDATE}"), end="")
+        print(f"done: {REPOSITORY}:{live}")
 
     def kubectl(self, *arguments: str, good: tuple[int, ...] = (0,)) -> str:
         """Return what kubectl prints; raises DeployError with what it complains of."""
@@ -69,11 +61,12 @@ class Place:
                 "kubectl is missing; see https://kubernetes.io/docs/tasks/tools"
             ) from None
         if done.returncode not in good:
-            said = done.stderr.strip() or done.stdout.strip()
-            raise DeployError(f"kubectl {arguments[0]}: {said}")
+            # kubectl's own log repeats it, in lines like "E1126 01:40:18 ... memcache.go: ...".
+            said = re.sub(r"^[EWI]\d{4} .*\n", "", done.stderr or done.stdout, flags=re.MULTILINE)
+            raise DeployError(f"kubectl {arguments[0]}: {said.strip()}")
         return done.stdout
 
-    def wait(self) -> None:
+    def _wait(self) -> None:
         """Show how the rollout goes until it is done; raises DeployError when it will not be."""
         started = time.monotonic()
         shown = ""
@@ -81,7 +74,7 @@ class Place:
             seconds = time.monotonic() - started
             late = seconds > TIMEOUT_SECONDS
             try:
-                said = self.kubectl("rollout", "status", f"deployment/{self.name}", "--watch=false")
+                said = self.kubectl("rollout", "status", f"deployment/{NAME}", "--watch=false")
             except DeployError as error:
                 if "exceeded its progress deadline" not in str(error):
                     raise
@@ -91,10 +84,11 @@ class Place:
                 shown = said
             if "successfully rolled out" in said:
                 return
-            (deployment,) = self._mine("deployments")
+            kinds = "deployments,replicasets,pods"
+            deployment, new_pods = _split(self._get(kinds, "--selector", f"app={NAME}"))
             # Until Kubernetes has seen what was applied, it tells of the rollout before.
             seen = "to be observed" not in said
-            reason = hopeless(deployment, self._new_pods(deployment)) if seen else ""
+            reason = hopeless(deployment, new_pods) if seen else ""
             if late and not reason:
                 reason = last_warning(self._get("events")) or "no pod became ready"
             if reason:
@@ -106,23 +100,24 @@ class Place:
                 )
             time.sleep(1)
 
-    def _new_pods(self, deployment: Json) -> list[Json]:
-        """Return the pods of the ReplicaSet that the Deployment is on its way to."""
-        hashes = {
-            item["metadata"]["labels"].get("pod-template-hash")
-            for item in self._mine("replicasets")
-            if _revision(item) == _revision(deployment)
-        }
-        pods = self._mine("pods")
-        return [pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") in hashes]
-
-    def _mine(self, kind: str) -> list[Json]:
-        return self._get(kind, "--selector", f"app={self.name}")
-
     def _get(self, *words: str) -> list[Json]:
         found: list[Json] = json.loads(self.kubectl("get", *words, "-o", "json"))["items"]
         return found
 
 
-def _revision(item: Json) -> str:
-    return str(item["metadata"].get("annotations", {}).get(REVISION, ""))
+def _split(items: list[Json]) -> tuple[Json, list[Json]]:
+    """Return the Deployment, and the pods of the revision that it is on its way to."""
+    (deployment,) = (
+        i for i in items if i["kind"] == "Deployment" and i["metadata"]["name"] == NAME
+    )
+    revision = deployment["metadata"].get("annotations", {}).get(REVISION)
+    hashes = {
+        item["metadata"]["labels"].get("pod-template-hash")
+        for item in items
+        if item["kind"] == "ReplicaSet"
+        and item["metadata"].get("annotations", {}).get(REVISION) == revision
+    }
+    pods = (item for item in items if item["kind"] == "Pod")
+    return deployment, [
+        pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") in hashes
+    ]

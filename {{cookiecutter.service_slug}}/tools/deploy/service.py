@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_FOUND = tomllib.loads((ROOT / "service.toml").read_text())
+NAME: str = _FOUND["name"]
+CANDIDATE = f"{NAME}-candidate"
+REPOSITORY = f"{_FOUND['image_registry']}/{NAME}"
 
 
 class DeployError(Exception):
     """Something did not work; the message says what, and what to do, in plain words."""
-
-
-@dataclass(frozen=True)
-class Service:
-    name: str
-    image_registry: str
-
-    @classmethod
-    def read(cls) -> Service:
-        found = tomllib.loads((ROOT / "service.toml").read_text())
-        return cls(found["name"], found["image_registry"])
-
-    @property
-    def repository(self) -> str:
-        return f"{self.image_registry}/{self.name}"
 
 
 def git(*arguments: str) -> str:
