@@ -19,34 +19,28 @@ from typing import Any
 
 import requests
 import yaml
-from harness import PYTHON, SERVICE_VENV, free_port
+from harness import SERVICE_VENV, free_port, make
 from images import Container, podman
 
 Json = dict[str, Any]
 
-RENDER = """
-import sys
-from tools.deploy.manifests import render
-from tools.deploy.service import Service
-print(render(Service.read(), *sys.argv[1:]))
-"""
 
-
-def render(folder: Path, *arguments: str) -> list[Json]:
-    """Return what `make deploy` would apply: for an environment, a tag, perhaps a candidate's."""
-    done = subprocess.run(
-        [PYTHON, "-c", RENDER, *arguments], cwd=folder, capture_output=True, text=True
-    )
+def release(folder: Path, env: str, tag: str, candidate: str = "") -> list[Json]:
+    """Release to an environment of a service; return what `make deploy` would apply then."""
+    done = make(folder, "release", f"ENV={env}", f"TAG={tag}", f"CANDIDATE={candidate}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    command = ["kubectl", "kustomize", str(folder / "k8s" / "overlays" / env)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 
 
-def component(folder: Path, env: str, name: str, on: bool) -> None:
-    """Switch a component on or off, by its one line in the overlay."""
+def without_datadog(folder: Path, env: str) -> None:
+    """Take Datadog's component out of an overlay, by its one line."""
     file = folder / "k8s" / "overlays" / env / "kustomization.yaml"
-    lines = [f"  {mark}- ../../components/{name}\n" for mark in ("", "# ")]
-    text = file.read_text().replace(lines[1], lines[0])
-    file.write_text(text if on else text.replace(lines[0], lines[1]))
+    line = "  - ../../components/datadog\n"
+    assert line in file.read_text()
+    file.write_text(file.read_text().replace(line, ""))
 
 
 class Pod(Container):

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from harness import ROOT, bake
 from images import needed
+from pods import release, without_datadog
 
 CHECKERS = ROOT / "build" / "manifests" / "bin"
-COMPONENTS = ("shadow", "datadog")
 # The oldest Kubernetes that the manifests are for, and the newest that the checker knows.
 KUBERNETES = ("1.30", "1.37")
 
@@ -35,18 +35,23 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rendered(service: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Every overlay with every choice of components, and what is for the cluster, as files."""
+    """Every overlay as it is generated and released, with and without a candidate and Datadog.
+
+    And what is for the cluster; all as files.
+    """
     needed("kubectl")
     into = tmp_path_factory.mktemp("rendered")
-    for env, count in itertools.product(("staging", "production"), range(3)):
-        file = service / "k8s" / "overlays" / env / "kustomization.yaml"
-        original = file.read_text()
-        for chosen in itertools.combinations(COMPONENTS, count):
-            text = re.sub(r"^  (# )?- \.\./\.\./components/.*\n", "", original, flags=re.MULTILINE)
-            lines = "".join(f"  - ../../components/{name}\n" for name in chosen)
-            file.write_text(text.replace("components:\n", f"components:\n{lines}" if lines else ""))
-            render(file.parent, into / f"{'-'.join((env, *chosen))}.yaml")
-        file.write_text(original)
+    for env in ("staging", "production"):
+        overlay = service / "k8s" / "overlays" / env
+        render(overlay, into / f"{env}-unreleased.yaml")
+        original = (overlay / "kustomization.yaml").read_text()
+        for datadog, candidate in itertools.product((True, False), ("", "2-b")):
+            if not datadog:
+                without_datadog(service, env)
+            release(service, env, "1-a", candidate)
+            words = ["datadog"] * datadog + ["candidate"] * bool(candidate)
+            render(overlay, into / f"{'-'.join((env, *words))}.yaml")
+            (overlay / "kustomization.yaml").write_text(original)
     render(ROOT / "k8s", into / "cluster.yaml")
     return sorted(into.iterdir())
 
@@ -59,7 +64,7 @@ def render(folder: Path, into: Path) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_knows_every_field(rendered: list[Path], version: str) -> None:
-    assert len(rendered) == 9
+    assert len(rendered) == 11
     command = [checker("kubernetes-validate"), "--strict", "-k", version, *map(str, rendered)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

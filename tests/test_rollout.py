@@ -13,7 +13,7 @@ import pytest
 import requests
 from harness import copied, free_port, manifest, train
 from images import image, needed, podman
-from pods import Balancer, Deployment, Load, Pod, component, render, until
+from pods import Balancer, Deployment, Load, Pod, release, until, without_datadog
 
 NAME = "tumour-classifier"
 # To the new version and back, while callers call. `ROLLOUTS=10` is the long form.
@@ -63,7 +63,7 @@ def playing(pod: Pod) -> Iterator[Pod]:
 
 
 def test_production_runs_as_it_is_rendered(baked: Path, old: str, tmp_path: Path) -> None:
-    items = render(baked, "production", tag(old))
+    items = release(copied(baked, tmp_path), "production", tag(old))
     with playing(Pod(items, NAME, free_port(), tmp_path)) as pod:
         answer = predict(pod.url, baked)
         assert answer.status_code == 200 and len(answer.json()["predictions"]) == 2
@@ -87,9 +87,8 @@ def test_production_runs_as_it_is_rendered(baked: Path, old: str, tmp_path: Path
 
 def test_copies_reach_the_candidate(baked: Path, old: str, new: str, tmp_path: Path) -> None:
     folder = copied(baked, tmp_path)
-    component(folder, "production", "shadow", on=True)
-    component(folder, "production", "datadog", on=False)
-    items = render(folder, "production", tag(old), tag(new))
+    without_datadog(folder, "production")
+    items = release(folder, "production", tag(old), tag(new))
     (tmp_path / "pods").mkdir()
     with ExitStack() as stack:
         candidate = Pod(items, f"{NAME}-candidate", free_port(), tmp_path / "pods")
@@ -120,9 +119,9 @@ def deployment(
     """Two pods of the old version, behind a balancer."""
     folder = copied(baked, tmp_path_factory.mktemp("rollout"))
     # Without an agent its client would take seconds to give up, at each of many stops.
-    component(folder, "production", "datadog", on=False)
+    without_datadog(folder, "production")
     (pods := folder / "pods").mkdir()
-    items = {name: render(folder, "production", tag(name)) for name in (old, new)}
+    items = {name: release(folder, "production", tag(name)) for name in (old, new)}
 
     def start(name: str, port: int) -> Pod:
         return Pod(items[name], NAME, port, pods, **DRAIN)

@@ -1,1 +1,1 @@
-"""From artifact to image to cluster: what `make image`, `deploy`, `diff` and `rollback` run."""
+"""From artifact to image to cluster: build, release, deploy, and what is in the way of it."""

@@ -1,55 +1,43 @@
-"""Build, deploy, compare, take back: one command each, called by the Makefile."""
+"""What the Makefile calls: `python -m tools.deploy COMMAND`.
+
+ENV, TAG and CANDIDATE are environment variables: in a command line, a shell would evaluate them.
+"""
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 
-from tools.deploy import image, manifests, rollout
-from tools.deploy.service import DeployError, Service
+from tools.deploy import image, release, rollout
+from tools.deploy.service import DeployError
 
 
 def main() -> None:
-    arguments, options = _arguments()
-    service = Service.read()
+    command, options = sys.argv[1], sys.argv[2:]
+    env, tag, candidate = (os.environ.get(name, "") for name in ("ENV", "TAG", "CANDIDATE"))
     try:
-        if arguments.command == "image":
-            image.build(service, options)
-        elif arguments.command == "retrain":
-            image.retrain(service, options)
-        elif arguments.command == "rollback":
-            rollout.undo(service, arguments.env)
+        if command == "image":
+            image.build(options)
+        elif command == "retrain":
+            image.retrain(options)
+        elif command == "release":
+            release.write(env, release.render(env, tag, candidate))
+            print(f"    make deploy ENV={env}")
+        elif tag or candidate:
+            raise DeployError(
+                f"make {command} takes no tag, but what is released: "
+                f"make release ENV={env or '...'} TAG={tag or '...'} first"
+            )
+        elif command == "diff":
+            rollout.Place(env).diff()
         else:
-            text = manifests.render(service, arguments.env, arguments.tag, arguments.candidate)
-            act = rollout.deploy if arguments.command == "deploy" else rollout.diff
-            act(service, arguments.env, text)
+            # This raises where the cluster cannot be reached, before a rollback writes anything.
+            place = rollout.Place(env)
+            if command == "rollback":
+                release.write(env, release.before(env))
+            place.deploy()
     except DeployError as error:
         sys.exit(f"\nnot done: {error}")
-
-
-def _arguments() -> tuple[argparse.Namespace, list[str]]:
-    """Return what was asked for, and options for the build, which are passed on as they are."""
-    parser = argparse.ArgumentParser(prog="python -m tools.deploy", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, about in (
-        ("image", "build the image of the artifact"),
-        ("retrain", "make a new artifact, in a container"),
-    ):
-        commands.add_parser(name, help=about)
-    for name, about in (
-        ("deploy", "roll an image out, and wait for it"),
-        ("diff", "show what deploying it would change"),
-    ):
-        command = commands.add_parser(name, help=about)
-        command.add_argument("env", help="an overlay in k8s/overlays")
-        command.add_argument("tag", help="as `make image` said")
-        command.add_argument("candidate", nargs="?", default="", help="tag, with ghost mode on")
-    command = commands.add_parser("rollback", help="go back to the image before, and wait")
-    command.add_argument("env", help="an overlay in k8s/overlays")
-    arguments, options = parser.parse_known_args()
-    if options and arguments.command not in ("image", "retrain"):
-        parser.error(f"unknown: {' '.join(options)}")
-    return arguments, options
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ Json = dict[str, Any]
 
 NOT_PULLED = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 NOT_CONFIGURED = {"CreateContainerConfigError", "CreateContainerError"}
+REFUSED = "refusing to start: "
 
 
 def hopeless(deployment: Json, pods: list[Json]) -> str:
-    """Return why waiting longer is of no use; empty as long as it may be."""
-    for condition in _conditions(deployment):
+    """Return why the rollout cannot come to its end; nothing while it still may."""
+    for condition in deployment.get("status", {}).get("conditions", []):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return _forbidden(condition.get("message", ""))
     for pod in pods:
@@ -22,16 +23,8 @@ def hopeless(deployment: Json, pods: list[Json]) -> str:
     return ""
 
 
-def given_up(deployment: Json) -> bool:
-    """Tell whether Kubernetes has waited for as long as progressDeadlineSeconds."""
-    return any(
-        condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
-        for condition in _conditions(deployment)
-    )
-
-
 def last_warning(events: list[Json]) -> str:
-    """Return what last went wrong: a probe, a node without room, a volume that cannot be had."""
+    """Return what last went wrong: a probe, a node without room, a volume that is missing."""
     warnings = [event for event in events if event.get("type") == "Warning"]
     if not warnings:
         return ""
@@ -55,32 +48,27 @@ def _forbidden(message: str) -> str:
 
 
 def _failed(container: Json, pod: Json) -> str:
-    waiting = container.get("state", {}).get("waiting", {})
-    reason = waiting.get("reason", "")
+    state = container.get("state", {})
+    waiting = state.get("waiting", {})
+    reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in NOT_PULLED:
         return (
-            f"the image cannot be pulled: {container.get('image')}. Was it pushed, and may this "
-            f"cluster pull it? {waiting.get('message', '')}".strip()
+            f"the image cannot be pulled: {container.get('image')}. "
+            f"Was it pushed, and may this cluster pull it? {message}".strip()
         )
     if reason in NOT_CONFIGURED:
-        return f"the container cannot be made: {waiting.get('message', '')}"
-    ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get(
-        "terminated"
-    )
-    # A pod that is told to stop ends, too; and one failed start may be the node's fault.
+        return f"the container cannot be made: {message}"
+    ended = state.get("terminated") or container.get("lastState", {}).get("terminated")
+    # A pod that is told to stop may end with an error; that is no failure of the rollout.
     if not ended or not ended.get("exitCode") or "deletionTimestamp" in pod["metadata"]:
         return ""
     said = str(ended.get("message", "")).strip().splitlines()
     for line in said:
-        if line.startswith("refusing to start: "):
-            return f"the service refuses to start: {line.removeprefix('refusing to start: ')}"
+        if line.startswith(REFUSED):
+            return f"the service refuses to start: {line.removeprefix(REFUSED)}"
     if ended.get("reason") == "OOMKilled":
         return "the container took more memory than its limit (see sizing.yaml; `make size`)"
+    # One failed start may be the node's fault; Kubernetes says CrashLoopBackOff after more.
     if reason == "CrashLoopBackOff":
         return f"the service ends with exit code {ended['exitCode']}: {' / '.join(said[-3:])}"
     return ""
-
-
-def _conditions(item: Json) -> list[Json]:
-    found: list[Json] = item.get("status", {}).get("conditions", [])
-    return found

@@ -1,84 +1,96 @@
-"""`make deploy`, `diff` and `rollback`: apply, then watch until the new pods are all there is."""
+"""`make deploy` and `make diff`: apply an overlay, then watch until all pods are the new ones."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
 from typing import Any
 
-from tools.deploy.manifests import kubectl, namespace, overlay
-from tools.deploy.reasons import given_up, hopeless, last_warning
-from tools.deploy.service import DeployError, Service
+from tools.deploy.reasons import hopeless, last_warning
+from tools.deploy.release import overlay, read, tags
+from tools.deploy.service import CANDIDATE, NAME, REPOSITORY, ROOT, DeployError
 
 Json = dict[str, Any]
 
-# Kubernetes gives up first (progressDeadlineSeconds), or so we think.
-TIMEOUT = 900.0
+# Kubernetes gives up first (progressDeadlineSeconds in deployment.yaml).
+TIMEOUT_SECONDS = 900.0
 REVISION = "deployment.kubernetes.io/revision"
 
 
-def deploy(service: Service, env: str, text: str) -> None:
-    """Apply the manifests and wait for the rollout; raises DeployError with the reason."""
-    where = Place(service, env)
-    print(f"==> {where}")
-    for line in kubectl(*where.options, "apply", "-f", "-", given=text).splitlines():
-        if not line.endswith(" unchanged"):
-            print(f"    {line}")
-    where.wait()
-
-
-def diff(service: Service, env: str, text: str) -> None:
-    """Show what deploying would change in the cluster; kubectl's exit code 1 says that it would."""
-    where = Place(service, env)
-    print(f"==> {where}")
-    print(kubectl(*where.options, "diff", "-f", "-", given=text, good=(0, 1)) or "no change")
-
-
-def undo(service: Service, env: str) -> None:
-    """Go back to the pods before these, settings and all, and wait for it; raises DeployError."""
-    where = Place(service, env)
-    print(f"==> {where}")
-    before = where.image()
-    kubectl(*where.options, "rollout", "undo", f"deployment/{service.name}")
-    print(f"    back from {before}\n           to {where.image()}")
-    where.wait()
-
-
 class Place:
-    """A service in an environment: which cluster and namespace that is, and how it is there."""
+    """The service in an environment: in which cluster and namespace it is, and how it is there."""
 
-    def __init__(self, service: Service, env: str) -> None:
-        overlay(env)
-        self.name, self.env, self.namespace = service.name, env, namespace(env)
-        self.options = ["--namespace", self.namespace]
+    def __init__(self, env: str) -> None:
+        """Raises DeployError if nothing is released there, or the cluster cannot be reached."""
+        read(env)
+        self.env, self.overlay = env, str(overlay(env))
+        text = (overlay(env) / "kustomization.yaml").read_text()
+        if not (found := re.search(r"^namespace: *(\S+)", text, re.MULTILINE)):
+            raise DeployError(f"k8s/overlays/{env}/kustomization.yaml names no namespace")
+        self.namespace = found[1]
+        context = self.kubectl("config", "current-context").strip()
+        self.kubectl("get", "deployment", NAME, "--ignore-not-found")
+        print(f"==> {NAME} in {env}: namespace {self.namespace} of {context}", flush=True)
 
-    def __str__(self) -> str:
-        context = kubectl("config", "current-context").strip()
-        return f"{self.name} in {self.env}: namespace {self.namespace} of {context}"
+    def diff(self) -> None:
+        """Show what deploying would change in the cluster; kubectl exits with 1 if it would."""
+        print(self.kubectl("diff", "-k", self.overlay, good=(0, 1)) or "no change")
 
-    def image(self) -> str:
-        pods = self._get("deployment", self.name)["spec"]["template"]["spec"]
-        return str(pods["containers"][0]["image"])
+    def deploy(self) -> None:
+        """Apply what is released and wait for the rollout; raises DeployError with the reason."""
+        live, *candidate = tags(read(self.env))
+        for line in self.kubectl("apply", "-k", self.overlay).splitlines():
+            if not line.endswith(" unchanged"):
+                print(f"    {line}")
+        self._wait()
+        if not candidate:
+            # What components/shadow brought is still there: kubectl applies, but does not remove.
+            kinds = "deployment,service,networkpolicy,configmap"
+            print(self.kubectl("delete", kinds, "--selector", f"app={CANDIDATE}"), end="")
+        print(f"done: {REPOSITORY}:{live}")
 
-    def wait(self) -> None:
+    def kubectl(self, *arguments: str, good: tuple[int, ...] = (0,)) -> str:
+        """Return what kubectl prints; raises DeployError with what it complains of."""
+        command = ["kubectl", "--namespace", self.namespace, *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        except OSError:
+            raise DeployError(
+                "kubectl is missing; see https://kubernetes.io/docs/tasks/tools"
+            ) from None
+        if done.returncode not in good:
+            # kubectl's own log repeats it, in lines like "E1126 01:40:18 ... memcache.go: ...".
+            said = re.sub(r"^[EWI]\d{4} .*\n", "", done.stderr or done.stdout, flags=re.MULTILINE)
+            raise DeployError(f"kubectl {arguments[0]}: {said.strip()}")
+        return done.stdout
+
+    def _wait(self) -> None:
         """Show how the rollout goes until it is done; raises DeployError when it will not be."""
         started = time.monotonic()
         shown = ""
         while True:
-            deployment = self._get("deployment", self.name)
-            new = _new_pods(deployment, self._list("replicasets"), self._list("pods"))
-            said = _progress(deployment, new)
             seconds = time.monotonic() - started
+            late = seconds > TIMEOUT_SECONDS
+            try:
+                said = self.kubectl("rollout", "status", f"deployment/{NAME}", "--watch=false")
+            except DeployError as error:
+                if "exceeded its progress deadline" not in str(error):
+                    raise
+                said, late = "Kubernetes has given up", True
             if said != shown:
-                print(f"    {seconds:4.0f} s  {said}", flush=True)
+                print(f"    {seconds:4.0f} s  {said.strip()}", flush=True)
                 shown = said
-            if _done(deployment):
-                print(f"done: {self.image()}")
+            if "successfully rolled out" in said:
                 return
-            reason = hopeless(deployment, new) if _seen(deployment) else ""
-            late = _seen(deployment) and given_up(deployment) or seconds > TIMEOUT
+            kinds = "deployments,replicasets,pods"
+            deployment, new_pods = _split(self._get(kinds, "--selector", f"app={NAME}"))
+            # Until Kubernetes has seen what was applied, it tells of the rollout before.
+            seen = "to be observed" not in said
+            reason = hopeless(deployment, new_pods) if seen else ""
             if late and not reason:
-                reason = last_warning(self._list("events", selector="")) or "no pod became ready"
+                reason = last_warning(self._get("events")) or "no pod became ready"
             if reason:
                 ready = deployment.get("status", {}).get("availableReplicas", 0)
                 raise DeployError(
@@ -88,54 +100,24 @@ class Place:
                 )
             time.sleep(1)
 
-    def _get(self, kind: str, name: str) -> Json:
-        found: Json = json.loads(kubectl(*self.options, "get", kind, name, "-o", "json"))
-        return found
-
-    def _list(self, kind: str, selector: str | None = None) -> list[Json]:
-        chosen = f"app={self.name}" if selector is None else selector
-        options = ["--selector", chosen] if chosen else []
-        found: list[Json] = json.loads(kubectl(*self.options, "get", kind, *options, "-o", "json"))[
-            "items"
-        ]
+    def _get(self, *words: str) -> list[Json]:
+        found: list[Json] = json.loads(self.kubectl("get", *words, "-o", "json"))["items"]
         return found
 
 
-def _new_pods(deployment: Json, sets: list[Json], pods: list[Json]) -> list[Json]:
-    """Return the pods of the revision that the Deployment is on its way to."""
-    revision = _revision(deployment)
+def _split(items: list[Json]) -> tuple[Json, list[Json]]:
+    """Return the Deployment, and the pods of the revision that it is on its way to."""
+    (deployment,) = (
+        i for i in items if i["kind"] == "Deployment" and i["metadata"]["name"] == NAME
+    )
+    revision = deployment["metadata"].get("annotations", {}).get(REVISION)
     hashes = {
         item["metadata"]["labels"].get("pod-template-hash")
-        for item in sets
-        if _revision(item) == revision
+        for item in items
+        if item["kind"] == "ReplicaSet"
+        and item["metadata"].get("annotations", {}).get(REVISION) == revision
     }
-    return [pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") in hashes]
-
-
-def _revision(item: Json) -> str:
-    return str(item["metadata"].get("annotations", {}).get(REVISION, ""))
-
-
-def _progress(deployment: Json, new: list[Json]) -> str:
-    status = deployment.get("status", {})
-    wanted = deployment["spec"].get("replicas", 1)
-    ready = sum(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for pod in new
-        for condition in pod.get("status", {}).get("conditions", [])
-    )
-    old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
-    return f"{ready} of {wanted} new pods ready, {old} old ones left"
-
-
-def _seen(deployment: Json) -> bool:
-    """Tell whether the status is about what was applied last, and not the one before."""
-    seen: int = deployment.get("status", {}).get("observedGeneration", 0)
-    generation: int = deployment["metadata"]["generation"]
-    return seen >= generation
-
-
-def _done(deployment: Json) -> bool:
-    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
-    counts = [status.get(name, 0) for name in ("updatedReplicas", "replicas", "availableReplicas")]
-    return _seen(deployment) and counts == [wanted] * 3
+    pods = (item for item in items if item["kind"] == "Pod")
+    return deployment, [
+        pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") in hashes
+    ]
