@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from agent import Agent, Span, install
 from dogstatsd import Receiver
 from harness import PYTHON, TEMPLATE, Service, copied, manifest, serve, wrapped
@@ -85,17 +86,12 @@ def agent() -> Iterator[Agent]:
 
 
 @pytest.fixture(scope="module")
-def table() -> dict[str, dict[str, Any]]:
-    """The metrics that the service says it has, by name."""
-    script = (
-        "import dataclasses, json; from service.metrics import METRICS;"
-        "print(json.dumps([dataclasses.asdict(metric) for metric in METRICS]))"
+def catalogue() -> dict[str, dict[str, Any]]:
+    """The metrics that the service says it sends, by name."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load(
+        (TEMPLATE / "datadog/metrics.yaml").read_text()
     )
-    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    said = subprocess.run(
-        [PYTHON, "-c", script], cwd=TEMPLATE, env=env, capture_output=True, check=True
-    )
-    return {metric["name"]: metric for metric in json.loads(said.stdout)}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -205,10 +201,10 @@ def log(service: Service) -> list[dict[str, Any]]:
     return found
 
 
-def conforms(metrics: Receiver, table: dict[str, dict[str, Any]], version: str) -> None:
-    """Check all that was received against the table: names, kinds, tags; no more and no less."""
+def conforms(metrics: Receiver, catalogue: dict[str, dict[str, Any]], version: str) -> None:
+    """Check that all that was received is in the catalogue: by name, with kind and all its tags."""
     for sample in metrics.samples:
-        metric = table[sample.name]
+        metric = catalogue[sample.name]
         assert sample.kind == KINDS[metric["kind"]], sample
         assert sample.tags.keys() == UNIFIED | set(metric["tags"]), sample
         unified = [sample.tags[key] for key in sorted(UNIFIED)]
@@ -446,7 +442,7 @@ def test_health_is_nobodys_business(watched: Watched) -> None:
 
 
 def test_counts_are_what_clients_have_seen(
-    watched: Watched, table: dict[str, dict[str, Any]]
+    watched: Watched, catalogue: dict[str, dict[str, Any]]
 ) -> None:
     metrics, service = watched.metrics, watched.service
     watched.settle()
@@ -492,7 +488,7 @@ def test_counts_are_what_clients_have_seen(
     time.sleep(1.2)  # gauges come once a second
     seen["/openapi.json", "200"] += 1
 
-    conforms(metrics, table, watched.version)
+    conforms(metrics, catalogue, watched.version)
     found = metrics.samples[before:]
 
     def total(name: str, **tags: str) -> float:
@@ -546,10 +542,10 @@ def test_counts_are_what_clients_have_seen(
     assert time.time() - values("worker.start_time", worker="0")[-1] < 600
     assert values("inference.in_flight", worker="0")[-1] == 0
     assert values("inference.queued_rows", worker="0")[-1] == 0
-    assert values("inference.hub_lag")
+    assert values("inference.event_loop_lag")
     assert 0 < metrics.values("worker.pss", worker="0")[-1] <= resident * 1.1
-    # Except what this model has not: gaps in its inputs.
-    expected = {name for name in table if not name.startswith("shadow.")} - {"model.nulls"}
+    # All but model.nulls: this model's inputs have no gaps.
+    expected = {name for name in catalogue if not name.startswith("shadow.")} - {"model.nulls"}
     assert {sample.name for sample in metrics.samples} == expected
 
 
@@ -609,10 +605,10 @@ def test_nothing_that_clients_say_breaks_or_multiplies(
 
 
 def test_after_all_that_everything_is_well_formed(
-    watched: Watched, table: dict[str, dict[str, Any]]
+    watched: Watched, catalogue: dict[str, dict[str, Any]]
 ) -> None:
     watched.settle()
-    conforms(watched.metrics, table, watched.version)
+    conforms(watched.metrics, catalogue, watched.version)
     log(watched.service)
     routes = {s.tags["route"] for s in watched.metrics.samples if "route" in s.tags}
     views = {"/", "/metadata", "/openapi.json", "/docs/", "/docs", "/docs/_path_path_"}
@@ -705,7 +701,7 @@ metrics.stop()
 
 
 def test_names_of_classes_and_inputs_neither_break_nor_multiply(
-    baked: Path, tmp_path: Path
+    baked: Path, tmp_path: Path, catalogue: dict[str, dict[str, Any]]
 ) -> None:
     classes = ["良性", "悪性", *HOSTILE, *[f"class {i}" for i in range(16)]]
     number = {"type": "float", "dtype": "float64", "nullable": True}
@@ -722,6 +718,7 @@ def test_names_of_classes_and_inputs_neither_break_nor_multiply(
         metrics.wait(lambda: metrics.total("model.out_of_range") == 60)
         tags: dict[str, set[str]] = {"class": set(), "input": set()}
         for sample in metrics.samples:
+            assert sample.tags.keys() - UNIFIED == set(catalogue[sample.name]["tags"]), sample
             for key in tags.keys() & sample.tags.keys():
                 tags[key].add(sample.tags[key])
     assert len(tags["class"]) <= 21 and len(tags["input"]) <= 51
@@ -771,7 +768,7 @@ def test_conservation(
     baked: Path,
     tmp_path: Path,
     agent: Agent,
-    table: dict[str, dict[str, Any]],
+    catalogue: dict[str, dict[str, Any]],
     workers: int,
     traced: bool,
     socket: str,
@@ -810,7 +807,7 @@ def test_conservation(
         assert len(metrics.values("inference.latency")) == total
         assert metrics.total("inference.requests", status="400") == 1
         assert metrics.total("model.rows") == total - 1
-        conforms(metrics, table, manifest(folder)["version"])
+        conforms(metrics, catalogue, manifest(folder)["version"])
         # One start of the service, whatever comes and goes within it.
         assert len(metrics.events) == 1
         # Numbers of workers are used again; more than one generation may be ending.
@@ -834,7 +831,7 @@ def test_conservation(
 
 
 def test_copies_are_marked_where_a_candidate_tells_of_them(
-    baked: Path, agent: Agent, table: dict[str, dict[str, Any]]
+    baked: Path, agent: Agent, catalogue: dict[str, dict[str, Any]]
 ) -> None:
     """So that live's dashboards stay clean, and a copy's trace is not part of a client's."""
     agent.clear()
@@ -862,10 +859,12 @@ def test_copies_are_marked_where_a_candidate_tells_of_them(
         assert len(own) == 20 and {trace_id(span) for span in own} == {1}
         assert 1 not in {trace_id(span) for span in copies}
 
-        conforms(of_live, table, version)
+        conforms(of_live, catalogue, version)
+        expected = {name for name in catalogue if name.startswith("shadow.")}
+        assert expected <= {sample.name for sample in of_live.samples}
         of_candidate.wait(lambda: of_candidate.total("inference.requests") == 20)
         assert {sample.tags.pop("traffic") for sample in of_candidate.samples} == {"shadow"}
-        conforms(of_candidate, table, version)
+        conforms(of_candidate, catalogue, version)
     access = [line for line in lines if line["logger"] == "service.access"]
     assert len(access) == 20 and {line["shadow.pair_id"] for line in access} == pairs
     usage = [line for line in lines if line.get("event") == "shadow.usage"][-1]

@@ -3,14 +3,13 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service import metrics
-from service.metrics import METRICS, Metrics, tag
+from service.metrics import Metrics, tag
 
 
 @pytest.fixture
@@ -81,14 +80,3 @@ def test_names_in_other_scripts_stay_apart() -> None:
 def test_without_an_agent_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SOCKET", "/nonexistent")
     assert metrics.connect({}) is None
-
-
-def test_the_readme_lists_every_metric() -> None:
-    readme = (Path.cwd() / "README.md").read_text()
-    documented = re.findall(
-        r"^\| `((?:inference|worker|model|shadow)\.\S+)` \| (.+) \|$", readme, re.M
-    )
-    assert documented == [
-        (one.name, " | ".join([one.kind, one.unit, ", ".join(one.tags), one.about]))
-        for one in METRICS
-    ]

@@ -1,8 +1,8 @@
 """What is counted and measured, and how it gets to Datadog.
 
-Every metric there is stands in METRICS; README, dashboard and tests are checked against it. Values
-are gathered in plain lists and handed to Datadog's client ten times a second, many in one line
-(`name:1:2:3|d`, as DogStatsD takes them): a call of the client for each costs ten times as much.
+Values are gathered in plain lists and handed to Datadog's client ten times a second, many in one
+line (`name:1:2:3|d`, as DogStatsD takes them): a call of the client for each costs ten times as
+much. The metrics there are, with units and tags: datadog/metrics.yaml, which tests hold to this.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import gevent
 
@@ -29,130 +28,6 @@ MOST_VALUES = 10_000
 # The client takes what has been handed over for sent; this many datagrams wait for an agent.
 QUEUE = 200
 STOP_SECONDS = 2
-
-
-@dataclass(frozen=True)
-class Metric:
-    name: str
-    kind: Literal["count", "distribution", "gauge"]
-    unit: str
-    tags: tuple[str, ...]
-    about: str
-
-
-METRICS = (
-    Metric(
-        "inference.requests",
-        "count",
-        "request",
-        ("route", "status", "outcome"),
-        "requests answered; outcome: ok, client_error, shed, expired, cancelled, error",
-    ),
-    Metric(
-        "inference.latency",
-        "distribution",
-        "second",
-        ("route", "outcome"),
-        "from the request's head to the answer, without sending it",
-    ),
-    Metric("inference.decode", "distribution", "second", (), "JSON to typed rows"),
-    Metric("inference.queue_wait", "distribution", "second", (), "waiting for the model"),
-    Metric("inference.predict_time", "distribution", "second", (), "one call of the model"),
-    Metric("inference.batch_size", "distribution", "row", (), "rows in one call of the model"),
-    Metric("inference.encode", "distribution", "second", (), "answers to JSON"),
-    Metric(
-        "inference.shed",
-        "count",
-        "request",
-        ("reason",),
-        "refused with 503: too long a wait, or too many rows queued",
-    ),
-    Metric(
-        "inference.expired",
-        "count",
-        "request",
-        ("reason",),
-        "given up: the deadline passed, or the client hung up",
-    ),
-    Metric("inference.in_flight", "gauge", "request", ("worker",), "requests being answered"),
-    Metric("inference.queued_rows", "gauge", "row", ("worker",), "rows waiting for the model"),
-    Metric(
-        "inference.hub_lag",
-        "distribution",
-        "second",
-        (),
-        "how late the worker's loop wakes: what keeps it busy delays everybody",
-    ),
-    Metric("worker.cpu", "count", "second", ("worker",), "CPU time used"),
-    Metric("worker.rss", "gauge", "byte", ("worker",), "memory, shared pages included"),
-    Metric("worker.pss", "gauge", "byte", ("worker",), "memory, its part of shared pages"),
-    Metric("worker.connections", "gauge", "connection", ("worker",), "open connections"),
-    Metric("worker.start_time", "gauge", "second", ("worker",), "when it started (Unix time)"),
-    Metric("model.rows", "count", "row", (), "rows predicted"),
-    Metric(
-        "model.predictions",
-        "count",
-        "row",
-        ("class",),
-        "rows by predicted class (classification)",
-    ),
-    Metric("model.value", "distribution", "", ("field",), "each answer field that is a number"),
-    Metric(
-        "model.out_of_range",
-        "count",
-        "row",
-        ("input",),
-        "values outside what training saw: a range, or a set of categories",
-    ),
-    Metric("model.nulls", "count", "row", ("input",), "values missing"),
-    Metric(
-        "shadow.requests",
-        "count",
-        "request",
-        ("outcome", "reason"),
-        "requests that could be copied; outcome: enqueued, sampled_out, skipped, dropped",
-    ),
-    Metric(
-        "shadow.compare",
-        "count",
-        "request",
-        ("verdict",),
-        "copies: match, within_tolerance, mismatch, candidate_error, not_compared, expired",
-    ),
-    Metric(
-        "shadow.candidate.responses",
-        "count",
-        "response",
-        ("result",),
-        "what the candidate said: ok, or what was wrong",
-    ),
-    Metric(
-        "shadow.inference",
-        "distribution",
-        "second",
-        ("role",),
-        "the model's part, as either side measures it itself; role: live, candidate",
-    ),
-    Metric(
-        "shadow.round_trip",
-        "distribution",
-        "second",
-        (),
-        "a copy, from sending until its answer was looked at",
-    ),
-    Metric("shadow.queue.wait", "distribution", "second", (), "a copy's time in the queue"),
-    Metric(
-        "shadow.value_delta",
-        "distribution",
-        "",
-        ("field",),
-        "candidate - live, of each answer field that is a number",
-    ),
-    Metric("shadow.queue.depth", "gauge", "request", ("worker",), "copies waiting"),
-    Metric("shadow.queue.bytes", "gauge", "byte", ("worker",), "what they take"),
-    Metric("shadow.breaker.open", "gauge", "", ("worker",), "1: the candidate is left alone"),
-    Metric("shadow.percent", "gauge", "percent", ("worker",), "share of requests copied now"),
-)
 
 _UNSAFE = re.compile(r"[^\w\-./]+")
 
@@ -221,7 +96,7 @@ class Metrics:
                 log.exception("metrics could not be delivered")
             asleep = time.monotonic()
             gevent.sleep(PERIOD)
-            self.observe("inference.hub_lag", max(0.0, time.monotonic() - asleep - PERIOD))
+            self.observe("inference.event_loop_lag", max(0.0, time.monotonic() - asleep - PERIOD))
 
     def stop(self) -> None:
         """Deliver what is left, if an agent takes it within STOP_SECONDS."""
