@@ -12,7 +12,7 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test machinery check format clean bench telemetry overload soak shadow survive memory startup cluster
+.PHONY: help demo test machinery check format docs clean bench telemetry overload soak shadow survive memory startup cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,11 @@ check: $(VENV)/test $(SERVICE_VENV)/dev ## format, lint and types, of the templa
 format: $(VENV)/test ## put the code into its standard form
 	$(bin)/ruff format --no-cache .
 	$(bin)/ruff check --no-cache --fix .
+
+docs: $(VENV)/test $(SERVICE_VENV)/dev ## write the tables of a service's docs/reference.md anew
+	@$(bin)/python tests/bake.py build/docs
+	@cd '$(TEMPLATE)' && ARTIFACT_DIR=$$(echo $(CURDIR)/build/docs/*/artifact) \
+	  $(SERVICE_VENV)/bin/python -m tools.reference
 
 bench: $(VENV)/bench ## side by side with other model servers, about 40 minutes (ARGS=--quick: 3)
 	@$(bin)/python -m loadtests.bench $(ARGS)
