@@ -14,11 +14,11 @@ from datadog_api_client import ApiClient, Configuration
 from datadog_api_client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from tools.datadog.api import Held, Kind, Later, kinds, reason
+from tools.datadog.api import Held, Kind, Later, kinds
 from tools.datadog.changes import changes
 from tools.datadog.definitions import Invalid, definitions, fill, values
 
-# What it means when Datadog says no, and what to do.
+# What to do about a status with which Datadog refuses.
 HINTS = {
     401: "is DD_API_KEY a key of this site (DD_SITE)?",
     403: "may DD_APP_KEY's owner write dashboards, monitors, SLOs, metric tags and the catalog, "
@@ -30,19 +30,19 @@ TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one object: + created, ~ updated, = as it should be, ? left over."""
+    """What happens to one object: + created, ~ updated, = as it should be, ? left as it is."""
 
     sign: str
     what: str
     lines: Sequence[str] = ()
 
 
-class Refused(Exception):
-    """Datadog said no, or nothing; the message is one line."""
+class DatadogError(Exception):
+    """Datadog refused, or did not answer; the message is one line."""
 
 
 def main(arguments: Sequence[str] | None = None, configuration: Configuration | None = None) -> int:
-    """Run the command and return its exit code: 1 when Datadog says no, 2 when we cannot ask."""
+    """Run the command and return its exit code: 1 if Datadog refuses, 2 if it cannot be asked."""
     parser = argparse.ArgumentParser(prog="python -m tools.datadog", description=__doc__)
     parser.add_argument("command", choices=["plan", "apply"])
     command = parser.parse_args(arguments).command
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None, configuration: Configuration | 
     except Invalid as error:
         print(f"datadog: {error}", file=sys.stderr)
         return 2
-    except Refused as error:
+    except DatadogError as error:
         print(f"datadog: {error}", file=sys.stderr)
         return 1
 
@@ -76,8 +76,8 @@ def configured(environ: Mapping[str, str]) -> Configuration:
 
 
 def run(client: ApiClient, apply: bool) -> int:
-    """Compare, print and, if asked to, write. Raises Invalid or Refused."""
-    client.configuration.preload_content = False  # see api.py
+    """Compare, print and, if asked to, write. Raises Invalid or DatadogError."""
+    client.configuration.preload_content = False  # answers are read as plain JSON, see api.py
     client.configuration.request_timeout = TIMEOUT_SECONDS
     client.configuration.is_iac = True
     counts = dict.fromkeys("+~=?", 0)
@@ -92,15 +92,15 @@ def run(client: ApiClient, apply: bool) -> int:
 def steps(client: ApiClient, apply: bool) -> Iterator[Step]:
     """Yield what happens to each object, after it has happened."""
     known, wanted = values(), definitions()
-    held_by = kinds(client, known)
-    for one in wanted:  # all of them before anything is written
-        held_by[one.kind].check(one.name, one.body)
-    for kind, objects in held_by.items():
+    kinds_by_name = kinds(client, known)
+    for one in wanted:  # all of them, before anything is written
+        kinds_by_name[one.kind].check(one.name, one.body)
+    for kind, objects in kinds_by_name.items():
         bodies = {one.name: one.body for one in wanted if one.kind == kind}
         with asking(f"looking for what is there, {kind}"):
             there = objects.held(bodies)
         for name, body in bodies.items():
-            step, id = settle(kind, name, fill(body, known, name), objects, there, apply)
+            step, id = settle(objects, name, fill(body, known, name), there.get(name), apply)
             if kind == "slo" and id:
                 known["slo_id"] = id
             yield step
@@ -110,15 +110,10 @@ def steps(client: ApiClient, apply: bool) -> Iterator[Step]:
 
 
 def settle(
-    kind: str,
-    name: str,
-    body: dict[str, Any],
-    objects: Kind,
-    there: Mapping[str, Held],
-    apply: bool,
+    objects: Kind, name: str, body: dict[str, Any], held: Held | None, apply: bool
 ) -> tuple[Step, str | None]:
-    """Return what an object needs, and its id if it has one; with `apply`, see to it."""
-    what, held = f"{kind} {name}", there.get(name)
+    """Return what an object needs, and its id if it has one; with `apply`, do it."""
+    what = f"{objects.kind} {name}"
     with asking(what):
         if held is None:
             try:
@@ -133,14 +128,26 @@ def settle(
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Turn what the client raises into one line that names the object."""
+    """Turn the client's exceptions into a DatadogError that names the object."""
     try:
         yield
     except ApiException as error:
         hint = HINTS.get(error.status, "")
-        raise Refused(f"{what}: Datadog answered {reason(error)}{hint and ' - ' + hint}") from None
+        raise DatadogError(
+            f"{what}: Datadog answered {reason(error)}{hint and ' - ' + hint}"
+        ) from None
     except HTTPError as error:
-        raise Refused(f"{what}: no answer from Datadog: {' '.join(str(error).split())}") from None
+        raise DatadogError(
+            f"{what}: no answer from Datadog: {' '.join(str(error).split())}"
+        ) from None
+
+
+def reason(error: ApiException) -> str:
+    """Return what Datadog said in one line."""
+    errors = error.body.get("errors", error.body) if isinstance(error.body, dict) else error.body
+    said = errors if isinstance(errors, list) else [errors]
+    texts = [str(one.get("detail") or one) if isinstance(one, dict) else str(one) for one in said]
+    return " ".join(f"{error.status} {error.reason}: {'; '.join(texts)}".split())[:500]
 
 
 if __name__ == "__main__":

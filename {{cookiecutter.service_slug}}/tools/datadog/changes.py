@@ -11,15 +11,15 @@ import yaml
 def changes(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Return the lines of a diff from theirs to ours; none if nothing of ours is different.
 
-    Datadog adds defaults, ids and dates to what it is sent, so only what we define is compared.
-    What was taken out of a definition shows by its digest, which is among the tags.
+    Only what we define is compared: Datadog adds defaults, ids and dates to what it is sent. A line
+    taken out of a definition shows by the definition's digest, which is among the tags.
     """
     before, after = _text(_of_interest(theirs, ours)), _text(_of_interest(ours, ours))
     return list(difflib.unified_diff(before, after, "in Datadog", "in datadog/", n=2, lineterm=""))
 
 
 def _of_interest(value: Any, ours: Any) -> Any:
-    """Return the part of the value that ours has too, in our order."""
+    """Return the parts of the value that ours has too, in our order."""
     if isinstance(value, dict) and isinstance(ours, dict):
         return {
             key: _of_interest(_plain(key, value[key]), _plain(key, ours[key]))
@@ -29,12 +29,12 @@ def _of_interest(value: Any, ours: Any) -> Any:
     if isinstance(value, list) and isinstance(ours, list):
         pairs = zip(value, ours + [None] * len(value), strict=False)
         return [item if mine is None else _of_interest(item, mine) for item, mine in pairs]
-    # 1 and 1.0 are the same to Datadog.
+    # Datadog answers 1 where it was sent 1.0, and the other way round.
     return float(value) if type(value) is int else value
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Undo what Datadog is free to change: the order of tags, and one type's two names."""
+    """Undo what Datadog changes at will: the order of tags, and a monitor type's two names."""
     if key == "tags" and isinstance(value, list):
         return sorted(value)
     return "query alert" if (key, value) == ("type", "metric alert") else value

@@ -1,7 +1,7 @@
-"""What this service should have in Datadog: the files of `datadog/`, with their blanks filled in.
+"""What this service should have in Datadog: the files of `datadog/`, with placeholders filled in.
 
-The files are what Datadog exports, and hold `${service}`, `${p99_seconds}` and so on where
-services differ. Braces are ours: a bare `$env` is a dashboard's own variable, and stays.
+The files have the form of Datadog's exports, with `${service}`, `${p99_seconds}` and so on where
+services differ. A `$env` without braces is a dashboard's own variable, and stays.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from loadtests.slo import Slo
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "datadog"
+FILES = {"slo": "slo.yaml", "monitor": "monitors.yaml", "dashboard": "dashboard.yaml"}
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 PERCENTILE = re.compile(r"\bp\d+(?:\.\d+)?:([\w.]+)\{")
 
-# Every object carries this tag: what does not is somebody else's, and never touched.
+# All our objects carry this tag; an object without it is somebody else's, and never touched.
 MANAGED_BY = "managed_by:model-service-template"
 
 
@@ -34,7 +35,7 @@ class Invalid(Exception):
 
 @dataclass(frozen=True)
 class Definition:
-    """One object: its kind, its name, by which it is found again, and what Datadog shall hold."""
+    """One object: kind, the name by which it is found again, and the body Datadog shall hold."""
 
     kind: str
     name: str
@@ -42,19 +43,13 @@ class Definition:
 
 
 def definitions(folder: Path = FOLDER) -> list[Definition]:
-    """Return everything in the order in which it can be created: monitors need the objective's id.
-
-    Raises Invalid for a placeholder that nothing fills.
-    """
+    """Return all objects. Raises Invalid for bad YAML, and for a placeholder that nothing fills."""
     known = values(folder)
-    found = [
-        Definition("slo", name, body) for name, body in _read(folder / "slo.yaml", known).items()
-    ]
-    for kind, file in (("monitor", "monitors.yaml"), ("dashboard", "dashboard.yaml")):
+    found = [Definition("entity", "service", _read(folder / "entity.datadog.yaml", known))]
+    for kind, file in FILES.items():
         found += [
             Definition(kind, name, body) for name, body in _read(folder / file, known).items()
         ]
-    found += [Definition("entity", "service", _read(folder / "entity.datadog.yaml", known))]
     marked = [_marked(definition, known) for definition in found]
     return marked + list(_percentiles(marked))
 
@@ -70,7 +65,7 @@ def values(folder: Path = FOLDER) -> dict[str, Any]:
         "p99_seconds": round(slo.p99_ms / 1000, 9),
         "error_percent": round(slo.error_ratio * 100, 9),
         "slo_target": round(100 - slo.error_ratio * 100, 9),
-        "slo_id": "${slo_id}",  # Datadog gives it; filled in once the objective exists
+        "slo_id": "${slo_id}",  # stays: Datadog gives the id when the objective is created
     }
     if known["burn_fast"] * slo.error_ratio >= 1:
         raise Invalid(
@@ -87,9 +82,8 @@ def marks(kind: str, name: str, known: Mapping[str, Any]) -> list[str]:
 
 
 def fill(value: Any, known: Mapping[str, Any], where: str) -> Any:
-    """Return the value with its placeholders filled in; one that stands alone keeps its type.
-
-    Raises Invalid for a placeholder that is not known.
+    """Return the value with its placeholders filled in; a text that is one placeholder takes its
+    value's type. Raises Invalid for a placeholder that is not known.
     """
     if isinstance(value, dict):
         return {key: fill(item, known, f"{where}.{key}") for key, item in value.items()}
@@ -127,13 +121,13 @@ def _read(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _marked(definition: Definition, known: Mapping[str, Any]) -> Definition:
-    """Add the tags: whose it is, and a digest, which also tells when something was taken out."""
+    """Add the tags: the owner's, and a digest, by which a line taken out of a definition shows."""
     text = json.dumps(definition.body, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     team = f"team:{known['team']}"
     tags = [*marks(definition.kind, definition.name, known), team, f"definition:{digest}"]
     body = dict(definition.body)
-    if definition.kind == "dashboard":  # whose only tags may be teams
+    if definition.kind == "dashboard":  # Datadog takes only team tags here
         body["tags"] = [team]
         body["description"] = f"{body.get('description', '')}\n\n{' '.join(tags)}".strip()
     elif definition.kind == "entity":
@@ -145,7 +139,7 @@ def _marked(definition: Definition, known: Mapping[str, Any]) -> Definition:
 
 
 def _percentiles(found: list[Definition]) -> Iterator[Definition]:
-    """Yield the metrics that percentiles are asked of: Datadog keeps them only where told to."""
+    """Yield the metrics of which a query wants percentiles: Datadog keeps them only if told to."""
     asked = (PERCENTILE.findall(query) for one in found for query in queries(one.body))
     for metric in sorted({metric for metrics in asked for metric in metrics}):
         yield Definition("percentiles", metric, {"include_percentiles": True})
