@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -48,7 +47,6 @@ STOP_SECONDS = 30
 # Datadog's test agent has dependencies of its own, so uv runs it in an environment of its own.
 AGENT = "ddapm-test-agent==1.69.1"
 AGENT_PORT, PAGE_PORT = 8126, 8127  # if they are free: a page left open then finds the next run
-CLEAR_BARS = 20  # between two times that the agent is told to forget: it would keep all traces
 
 LINE = re.compile(r"([A-Za-z][\w.]*):([^|]+)\|(c|g|d|h|ms)(\|.*)?")
 LARGEST = 1e100  # a larger value is a mistake; sums of smaller ones are finite
@@ -286,26 +284,20 @@ def agent(port: int, page: int) -> list[str]:
     return [*command, "--log-level=ERROR"]
 
 
-def forget(traces: str) -> None:
-    """Have the test agent forget its traces, but for those of its page."""
-    with suppress(OSError):
-        urllib.request.urlopen(f"{traces}/test/session/clear", timeout=1).close()
-
-
 def observe(arguments: argparse.Namespace) -> None:
     """Run all there is to run, and draw until the time is over or somebody stops it.
 
     Raises CalledProcessError if a process ends by itself.
     """
-    port, agent_port, page = map(free_port, (arguments.port, AGENT_PORT, PAGE_PORT))
+    wanted = int(os.environ.get("PORT") or 8000)  # another is taken if it is in use
+    port, agent_port, page = map(free_port, (wanted, AGENT_PORT, PAGE_PORT))
     heading = address = f"http://127.0.0.1:{port}"
-    traces = f"http://127.0.0.1:{agent_port}"
     env = {
         "BIND_HOST": "127.0.0.1",
         "PORT": str(port),
         "LOG_FORMAT": "text",
         "DD_TRACE_ENABLED": str(arguments.traces).lower(),
-        "DD_TRACE_AGENT_URL": traces,
+        "DD_TRACE_AGENT_URL": f"http://127.0.0.1:{agent_port}",
     }
     commands = {"service": [sys.executable, "-m", "service"]}
     if arguments.load:
@@ -339,8 +331,6 @@ def observe(arguments: argparse.Namespace) -> None:
                 heard += bool(history.metrics)
                 if heard * BAR_SECONDS >= arguments.seconds:
                     break
-                if arguments.traces and bar % CLEAR_BARS == 0:
-                    forget(traces)
         console.print(table(history, heading, console.width))
         if arguments.picture:
             arguments.picture.write_text(picture(table(history, heading, WIDTH)))
@@ -356,8 +346,6 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, help="end so long after the first metric (default: at Ctrl-C)"
     )
-    port = os.environ.get("PORT") or "8000"
-    parser.add_argument("--port", type=int, default=port, help="another is taken if it is in use")
     arguments = parser.parse_args()
     arguments.seconds = arguments.seconds or (PICTURE_SECONDS if arguments.picture else math.inf)
 
