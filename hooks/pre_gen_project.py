@@ -6,8 +6,10 @@ import sys
 
 # The answers arrive as JSON inside raw strings, so this file is valid Python before rendering and
 # no answer can break out of its quotes after it. The line breaks keep JSON's quotes from ours.
+# A slug with a slash would leave folders that cookiecutter does not remove, so cookiecutter.json has
+# replaced the slash by now, and kept the answer.
 slug: str = json.loads(r"""
-{{ cookiecutter.service_slug | tojson }}
+{{ cookiecutter.__slug_as_answered | tojson }}
 """)
 team: str = json.loads(r"""
 {{ cookiecutter.team | tojson }}
