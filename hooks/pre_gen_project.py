@@ -6,8 +6,8 @@ import sys
 
 # The answers arrive as JSON inside raw strings, so this file is valid Python before rendering and
 # no answer can break out of its quotes after it. The line breaks keep JSON's quotes from ours.
-# A slug with a slash would leave folders that cookiecutter does not remove, so cookiecutter.json has
-# replaced the slash by now, and kept the answer.
+# The slug as answered. In `service_slug` itself cookiecutter.json has replaced slashes by hyphens:
+# else cookiecutter would make folders above the service's, and not remove them with it.
 slug: str = json.loads(r"""
 {{ cookiecutter.__slug_as_answered | tojson }}
 """)
