@@ -302,8 +302,8 @@ def test_check_passes_with_untyped_code_beside_the_model(baked: Path, tmp_path: 
     # The owner's tests may be as untyped as the model.
     with (folder / "tests" / "test_model.py").open("a") as stream:
         stream.write(
-            "\n\ndef test_prices_are_positive(answer):\n"
-            "    assert all(a['value'] > 0 for a in answer(GOLDEN.instances))\n"
+            "\n\ndef test_prices_are_positive(answer, instances):\n"
+            "    assert all(a['value'] > 0 for a in answer(instances))\n"
         )
     for target in ("format", "check"):
         done = make(folder, target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
@@ -16,7 +16,9 @@ from flask import Flask
 import model
 from loadtests.serving import environment, serving
 from service.app import create_app
-from service.artifact import Manifest, read_manifest
+from service.artifact import Manifest, load_model, read_manifest
+from service.engine import Predictor
+from service.schema import Schema
 from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +84,16 @@ def manifest() -> Manifest:
 def instances(manifest: Manifest) -> list[dict[str, Any]]:
     """The golden instances: rows that training kept aside, as a client would send them."""
     return manifest.golden.instances
+
+
+@pytest.fixture(scope="session")
+def answer(manifest: Manifest) -> Callable[[list[Any]], list[Any]]:
+    """The artifact's model and `predict` of model.py, without HTTP: instances in, answers out."""
+    predict = Predictor(
+        model.predict, load_model(ARTIFACT, manifest), Schema(manifest.inputs, 1000)
+    )
+    names = [item.name for item in manifest.inputs]
+    return lambda instances: predict([tuple(i.get(name) for name in names) for i in instances])
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import pytest
 from openapi_spec_validator import validate
 
 from service.artifact import Manifest
-from service.engine import same_answer
 from tests.conftest import MAX_INSTANCES, Answer, Api
 
 Instances = list[dict[str, Any]]
@@ -24,8 +23,9 @@ def predictions(answer: Answer) -> list[dict[str, Any]]:
     return found
 
 
-def same(answers: Instances, expected: Instances) -> bool:
-    return len(answers) == len(expected) and all(map(same_answer, answers, expected))
+def near(expected: Instances) -> Any:
+    """Equal, but for the last places of numbers: rows may be predicted in other company."""
+    return [pytest.approx(each) for each in expected]
 
 
 def refused(answer: Answer, status: int) -> Any:
@@ -45,9 +45,9 @@ def test_each_instance_gets_its_prediction_in_order(
     api: Api, manifest: Manifest, instances: Instances
 ) -> None:
     answer = api.predict({"instances": instances})
-    assert same(predictions(answer), manifest.golden.predictions)
+    assert predictions(answer) == near(manifest.golden.predictions)
     backwards = api.predict({"instances": instances[::-1]})
-    assert same(predictions(backwards), manifest.golden.predictions[::-1])
+    assert predictions(backwards) == near(manifest.golden.predictions[::-1])
 
 
 def test_an_instance_is_an_object_by_name_or_an_array_in_the_models_order(
@@ -56,7 +56,7 @@ def test_an_instance_is_an_object_by_name_or_an_array_in_the_models_order(
     order = [item.name for item in manifest.inputs]
     arrays = [[instance[name] for name in order] for instance in instances]
     mixed = [instances[0], *arrays[1:]]
-    assert same(predictions(api.predict({"instances": mixed})), manifest.golden.predictions)
+    assert predictions(api.predict({"instances": mixed})) == near(manifest.golden.predictions)
 
 
 def test_fields_that_may_be_null_may_be_left_out(
@@ -65,8 +65,11 @@ def test_fields_that_may_be_null_may_be_left_out(
     nullable = {item.name for item in manifest.inputs if item.nullable}
     null = [instance | dict.fromkeys(nullable) for instance in instances]
     absent = [{k: v for k, v in instance.items() if k not in nullable} for instance in instances]
-    with_nulls = predictions(api.predict({"instances": null}))
-    assert same(predictions(api.predict({"instances": absent})), with_nulls)
+    one, other = (api.predict({"instances": rows}) for rows in (null, absent))
+    # A model may refuse rows with so little in them, but then it refuses both.
+    assert one.status == other.status
+    if one.status == 200:
+        assert predictions(other) == near(predictions(one))
 
 
 @pytest.mark.parametrize("parameters", [{}, None])
@@ -95,7 +98,7 @@ def test_a_body_may_come_in_chunks_and_its_type_with_a_charset(
     body = json.dumps({"instances": instances}).encode()
     chunks = iter([body[:100], body[100:]])
     answer = api.predict(chunks, Content_Type="application/json; charset=utf-8")
-    assert same(predictions(answer), manifest.golden.predictions)
+    assert predictions(answer) == near(manifest.golden.predictions)
 
 
 # --- POST /predict: the errors, each with the place that is wrong
@@ -231,7 +234,7 @@ def test_the_openapi_document_is_valid_and_its_example_works(api: Api) -> None:
     operation = document["paths"]["/predict"]["post"]
     example = operation["requestBody"]["content"]["application/json"]["example"]
     promised = operation["responses"]["200"]["content"]["application/json"]["example"]
-    assert same(predictions(api.predict(example)), promised["predictions"])
+    assert predictions(api.predict(example)) == near(promised["predictions"])
 
 
 def test_the_openapi_document_says_what_goes_in_and_comes_out(api: Api, manifest: Manifest) -> None:
