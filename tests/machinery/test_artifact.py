@@ -82,7 +82,6 @@ DAMAGES: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_artifact_is_refused_in_one_line(artifact_dir: Path, damage: str) -> None:
-    boot(artifact_dir)
     harm, message = DAMAGES[damage]
     harm(artifact_dir)
     with pytest.raises(Refusal, match=f"^[^\n]*{message}[^\n]*$"):
