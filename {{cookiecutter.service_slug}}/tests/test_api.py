@@ -154,13 +154,11 @@ def test_missing_unknown_and_duplicate_fields_are_named(
         (b"{", {}, 400, "invalid request body: "),
         (b'{"instances": []}', {}, 400, "instances: expected at least one instance"),
         (b'{"instances": [[NaN]]}', {}, 400, "NaN is not a JSON number"),
-        (b'{"instances": [[]]}', {}, 400, "expected "),
         (b"{}", {"Content_Type": "text/plain"}, 415, "send Content-Type: application/json, not t"),
         (b"{}", {"Content_Type": ""}, 415, "send Content-Type: application/json, not nothing"),
         (b"{}", {"Content_Encoding": "gzip"}, 415, "send the body without Content-Encoding"),
         (b" " * (1024 * 1024 + 1), {}, 413, "the body is larger than 1048576 bytes"),
         (b"{}", {"X_Request_Timeout_Ms": "0"}, 400, "X-Request-Timeout-Ms: expected a whole"),
-        (b"{}", {"X_Request_Timeout_Ms": "1.5"}, 400, "X-Request-Timeout-Ms: expected a whole"),
     ],
 )
 def test_what_is_no_request(
