@@ -31,7 +31,8 @@ check: $(VENV)/test $(SERVICE_VENV)/dev ## format, lint and types, of the templa
 	$(bin)/ruff format --no-cache --check .
 	$(bin)/ruff check --no-cache .
 	$(bin)/mypy
-	cd '$(TEMPLATE)' && $(SERVICE_VENV)/bin/mypy --cache-dir=/dev/null . ../tests/machinery
+	cd '$(TEMPLATE)' && $(SERVICE_VENV)/bin/mypy --strict --untyped-calls-exclude datadog_api_client \
+	  --cache-dir=/dev/null . ../tests/machinery
 
 format: $(VENV)/test ## put the code into its standard form
 	$(bin)/ruff format --no-cache .

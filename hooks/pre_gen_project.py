@@ -6,8 +6,10 @@ import sys
 
 # The answers arrive as JSON inside raw strings, so this file is valid Python before rendering and
 # no answer can break out of its quotes after it. The line breaks keep JSON's quotes from ours.
+# The slug as answered. In `service_slug` itself cookiecutter.json has replaced slashes by hyphens:
+# else cookiecutter would make folders above the service's, and not remove them with it.
 slug: str = json.loads(r"""
-{{ cookiecutter.service_slug | tojson }}
+{{ cookiecutter.__slug_as_answered | tojson }}
 """)
 team: str = json.loads(r"""
 {{ cookiecutter.team | tojson }}

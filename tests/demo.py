@@ -36,6 +36,8 @@ def main() -> int:
     once = parser.parse_args().once
     # Whoever stops us, the service must not outlive us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Python has no handler of Ctrl-C where the caller ignores it: a script's `&`, nohup.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         run(once)
     except Failure as failure:

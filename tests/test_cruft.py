@@ -9,10 +9,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from harness import ROOT, TEMPLATE, bake
+from harness import ROOT, TEMPLATE, bake, make
 
 CRUFT = Path(sys.executable).parent / "cruft"
 OURS = "service/settings.py"
+# The last commit before services became half as large: the largest update there has been.
+BEFORE = "a4f2fabd7639579cc1306c532b00b32fcf6e4384"
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -24,31 +26,37 @@ def run(*command: str | Path, cwd: Path) -> str:
 def commit(folder: Path, message: str) -> None:
     run("git", "add", "-A", cwd=folder)
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-    run("git", *identity, "commit", "-q", "-m", message, cwd=folder)
+    run("git", *identity, "commit", "-q", "--allow-empty", "-m", message, cwd=folder)
 
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A git repository with the template as it lies here, uncommitted changes included."""
+    """A clone of this repository, with the template as it lies here as its last commit."""
     folder = tmp_path / "template"
+    run("git", "clone", "-q", ROOT, folder, cwd=tmp_path)
+    run("git", "rm", "-qr", ".", cwd=folder)
     listed = run("git", "ls-files", "-z", "-co", "--exclude-standard", cwd=ROOT)
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    run("git", "init", "-q", cwd=folder)
     commit(folder, "template")
+    return folder
+
+
+def create(template: Path, into: Path, *options: str) -> Path:
+    """Let cruft make a service, in a git repository of its own as its owner keeps it."""
+    command = [str(CRUFT), "create", str(template), "--no-input", "-y", "--output-dir", str(into)]
+    run(*command, *options, cwd=into)
+    folder = into / "tumour-classifier"
+    run("git", "init", "-q", cwd=folder)
+    commit(folder, "generated")
     return folder
 
 
 @pytest.fixture
 def service(template: Path, tmp_path: Path) -> Path:
-    """A service that `cruft create` made, in a git repository of its own as its owner keeps it."""
-    run(CRUFT, "create", str(template), "--no-input", "-y", "--output-dir", tmp_path, cwd=tmp_path)
-    folder = tmp_path / "tumour-classifier"
-    run("git", "init", "-q", cwd=folder)
-    commit(folder, "generated")
-    return folder
+    return create(template, tmp_path)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -59,6 +67,19 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def owners(service: Path) -> list[str]:
+    """Return the files that updates leave alone."""
+    pyproject = tomllib.loads((service / "pyproject.toml").read_text())
+    return [name for name in pyproject["tool"]["cruft"]["skip"] if (service / name).exists()]
+
+
+def update(service: Path) -> None:
+    run(CRUFT, "update", "-y", cwd=service)
+    assert not list(service.rglob("*.rej")) and not list(service.rglob("*.orig"))
+    assert not run("git", "diff", "--name-only", "--diff-filter=U", cwd=service), "conflicts"
+    run(CRUFT, "check", cwd=service)
+
+
 def test_cruft_makes_what_cookiecutter_makes(service: Path, tmp_path: Path) -> None:
     made = contents(service)
     assert made.pop(".cruft.json")
@@ -66,9 +87,7 @@ def test_cruft_makes_what_cookiecutter_makes(service: Path, tmp_path: Path) -> N
 
 
 def test_update_brings_ours_and_leaves_theirs(template: Path, service: Path) -> None:
-    pyproject = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())
-    skipped = pyproject["tool"]["cruft"]["skip"]
-    theirs = [name for name in skipped if (service / name).exists()]
+    theirs = owners(service)
     assert {"model.py", "service.toml", "loadtests/slo.toml"} <= set(theirs)
 
     for name in theirs:
@@ -80,10 +99,35 @@ def test_update_brings_ours_and_leaves_theirs(template: Path, service: Path) -> 
             stream.write("# a change of the template\n")
     commit(template, "a change")
 
-    run(CRUFT, "update", "-y", cwd=service)
+    update(service)
 
     assert (service / OURS).read_text().endswith("# a change of the template\n")
     for name in theirs:
         assert (service / name).read_text() == f"# the owner's own {name}\n"
-    assert not list(service.rglob("*.rej")) and not list(service.rglob("*.orig"))
-    run(CRUFT, "check", cwd=service)
+
+
+def test_update_from_the_larger_services_of_before(template: Path, tmp_path: Path) -> None:
+    known = ["git", "cat-file", "-e", f"{BEFORE}^{{commit}}"]
+    if subprocess.run(known, cwd=template, capture_output=True).returncode:
+        pytest.skip(f"needs the history up to {BEFORE[:7]}, which a shallow clone has not")
+    service = create(template, tmp_path, "--checkout", BEFORE)
+    theirs = owners(service)
+    for name in theirs:
+        with (service / name).open("a") as stream:
+            stream.write("# the owner's own\n")
+    source = service / "model.py"
+    source.write_text(source.read_text().replace("SEED = 0", "SEED = 1"))
+    (service / "tests" / "test_mine.py").write_text("def test_mine() -> None:\n    pass\n")
+    commit(service, "the owner's work")
+    before = contents(service)
+
+    update(service)
+
+    theirs.append("tests/test_mine.py")
+    after = contents(service)
+    assert {name: after.pop(name) for name in theirs} == {name: before[name] for name in theirs}
+    fresh = contents(bake(tmp_path / "fresh"))
+    after.pop(".cruft.json")
+    assert after == {name: content for name, content in fresh.items() if name not in theirs}
+    done = make(service, "test")
+    assert done.returncode == 0, done.stdout + done.stderr

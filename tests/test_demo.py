@@ -15,9 +15,9 @@ from harness import ROOT
 
 @pytest.fixture
 def demo() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "tests/demo.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
+    """The demo, started by somebody who ignores SIGINT, as a script's `&` and nohup do."""
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "tests/demo.py"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from harness import PYTHON, serve, swapped
+from harness import PYTHON, make, serve, swapped
 
 HEAD = """
 from typing import Any
@@ -185,12 +185,18 @@ def write_csv(folder: Path) -> None:
     (folder / "data" / "houses.csv").write_text("\n".join(rows) + "\n")
 
 
-@pytest.mark.parametrize("name", TYPES)
-def test_swapped_model_serves_what_it_predicts_offline(
-    baked: Path, tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
-    source, inputs, outputs = TYPES[name]
-    folder = swapped(baked, tmp_path_factory.mktemp(name), source, write_csv)
+@pytest.fixture(scope="module", params=TYPES)
+def other(
+    baked: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[str, Path]:
+    """A service with another model, by its name in TYPES; trained, and nothing else edited."""
+    source = TYPES[request.param][0]
+    return request.param, swapped(baked, tmp_path_factory.mktemp("other"), source, write_csv)
+
+
+def test_swapped_model_serves_what_it_predicts_offline(other: tuple[str, Path]) -> None:
+    name, folder = other
+    _, inputs, outputs = TYPES[name]
     done = subprocess.run(
         [PYTHON, "-c", OFFLINE], cwd=folder, capture_output=True, text=True, check=True
     )
@@ -214,3 +220,91 @@ def test_swapped_model_serves_what_it_predicts_offline(
     assert {key: field["type"] for key, field in found.items()} == outputs
     required = set(schemas["schemas"]["Instance"]["required"])
     assert not required & {key for key, kind in inputs.items() if "null" in kind}
+
+
+def test_swapped_model_passes_the_services_own_tests(other: tuple[str, Path]) -> None:
+    _, folder = other
+    tests = [f"tests/test_{name}.py" for name in ("model", "api", "artifact", "settings")]
+    command: list[Path | str] = [PYTHON, "-m", "pytest", "-q", *tests]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# As people write it: no annotations, or some; a module of their own; an input not yet used.
+ORDINARY = """\
+import pandas as pd
+import sklearn.linear_model
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+import flats
+
+ORIGIN = "houses.csv"
+TEST_SHARE = 0.2
+SEED = 1
+GATES = []
+NOT_YET = {}
+
+
+def load_data():
+    frame = pd.read_csv("data/houses.csv")
+    frame["price"] = frame["price"].fillna(frame["price"].mean())
+    return flats.add_size(frame.drop(columns=["price"])), frame["price"]
+
+
+def build():
+    prepare = make_column_transformer(
+        (SimpleImputer(), ["rooms", "size"]),
+        (OneHotEncoder(handle_unknown="ignore"), ["garden"]),
+    )
+    return make_pipeline(prepare, sklearn.linear_model.Ridge(alpha=0.1))
+
+
+def predict(model, frame: pd.DataFrame):
+    value = model.predict(frame)
+    return {"value": value, "class": flats.classify(value)}
+"""
+
+BESIDE = """\
+from functools import cache
+
+import numpy as np
+
+
+@cache
+def limits(step=100_000):
+    return {name: i * step for i, name in enumerate(["low", "middle", "high"])}
+
+
+def add_size(frame, per_room: float = 20):
+    return frame.assign(size=frame["rooms"].fillna(2) * per_room)
+
+
+def classify(prices: np.ndarray, names=None) -> list:
+    names = names or list(limits())
+    return [names[min(int(price // limits()["middle"]), 2)] for price in prices]
+
+
+class Unused(dict):
+    def __getattr__(self, name):
+        return self[name]
+"""
+
+
+def test_check_passes_with_untyped_code_beside_the_model(baked: Path, tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        write_csv(folder)
+        (folder / "flats.py").write_text(BESIDE)
+
+    folder = swapped(baked, tmp_path, ORDINARY, write)
+    # The owner's tests may be as untyped as the model.
+    with (folder / "tests" / "test_model.py").open("a") as stream:
+        stream.write(
+            "\n\ndef test_prices_are_positive(answer, instances):\n"
+            "    assert all(a['value'] > 0 for a in answer(instances))\n"
+        )
+    for target in ("format", "check"):
+        done = make(folder, target)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import toy
 from service.artifact import Input
 from service.engine import Engine
 from service.errors import RequestError
 from service.schema import Schema
-from tests import toy
 
 GOOD = {"age": 40, "monthly income": 2500.5, "plan": "pro", "member": True, "region": "north"}
 INPUTS = [
@@ -194,3 +194,32 @@ def test_a_small_float_column_takes_no_number_that_it_cannot_hold() -> None:
     with pytest.raises(RequestError, match="instances"):
         schema.decode(b'{"instances": [[1e39]]}')
     assert schema.frame(schema.decode(b'{"instances": [[1.5]]}'))["x"].dtype == "float32"
+
+
+NONSENSE = [
+    b" ",
+    b"{",
+    b"null",
+    b"1",
+    b'"text"',
+    b"\xff\xfe{}",
+    b'{"instances": [{"a": "\xff"}]}',
+    b'{"instances": [{"\xed\xa0\x80": 1}]}',
+    b"[" * 100_000 + b"]" * 100_000,
+    b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b'{"instances": {}}',
+    b'{"instances": [null]}',
+    b'{"instances": [{}], "instances": [{}]}',
+    b'{"instances": "\\ud800"}',
+    instances(with_(**{"monthly income": 1.5})).replace(b"1.5", b"1" + b"0" * 400),
+    instances(with_(**{"monthly income": 1.5})).replace(b"1.5", b"-1e999"),
+    *(instances(GOOD) + garbage for garbage in (b"{}", b"\0", b"]", b",")),
+]
+
+
+@pytest.mark.parametrize("body", NONSENSE, ids=lambda body: repr(body[:40])[2:-1])
+def test_nonsense_is_a_400(body: bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        SCHEMA.decode(body)
+    assert caught.value.status == 400

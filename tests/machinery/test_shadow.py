@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from werkzeug.middleware.lint import LintMiddleware
 from werkzeug.test import Client as WebClient
 
+import toy
 from service.app import create_app
 from service.artifact import Output, Outputs, read_manifest
 from service.errors import Refusal
@@ -35,7 +36,6 @@ from service.shadow.copies import Copy, Queue
 from service.shadow.middleware import ShadowMiddleware, Tee
 from service.shadow.record import Events, Pair, inference_ms
 from service.shadow.settings import ShadowSettings, Target
-from tests import toy
 
 # --- the tee ---
 

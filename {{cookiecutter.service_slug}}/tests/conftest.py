@@ -1,51 +1,102 @@
+"""Fixtures: this service's artifact, and the service itself, running."""
+
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 
+import model
+from loadtests.serving import environment, serving
 from service.app import create_app
-from service.engine import Engine
+from service.artifact import Manifest, load_model, read_manifest
+from service.engine import Predictor
+from service.schema import Schema
 from service.settings import Settings
-from tests import toy
-from training import __main__ as training
+
+ROOT = Path(__file__).parent.parent
+ARTIFACT = ROOT / "artifact"
+# Small, so that a test can exceed it with the rows that the artifact has.
+MAX_INSTANCES = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Api:
+    """A client of the running service."""
+
+    address: str
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def predict(self, content: Any, **headers: str) -> Answer:
+        """Post an object as JSON, bytes as they are, an iterator of bytes in chunks."""
+        if isinstance(content, dict):
+            content = json.dumps(content).encode()
+        return self.ask(
+            "POST", "/predict", content, **{"Content_Type": "application/json"} | headers
+        )
+
+    def ask(self, method: str, path: str, content: Any = None, **headers: str) -> Answer:
+        """Headers are arguments, with _ for -."""
+        connection = HTTPConnection(self.address, timeout=30)
+        try:
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, content, given)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy's artifact; read-only: tests that change it work on `artifact_dir`."""
-    folder = tmp_path_factory.mktemp("toy") / "artifact"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "user", toy)
-        training.train(folder)
-    return folder
+def api() -> Iterator[Api]:
+    """The service as it will run: gunicorn, a worker, a socket."""
+    settings = {"WEB_CONCURRENCY": "1", "MAX_INSTANCES": str(MAX_INSTANCES)}
+    with serving(environment() | settings) as address:
+        yield Api(urlsplit(address).netloc)
 
 
-@pytest.fixture
-def artifact_dir(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "artifact"))
+@pytest.fixture(scope="session")
+def manifest() -> Manifest:
+    return read_manifest(ARTIFACT)
 
 
-@pytest.fixture(scope="module")
-def app(trained: Path) -> Iterator[Flask]:
-    settings = Settings(artifact_dir=trained, max_body_bytes=20_000, max_instances=100)
-    app = create_app(settings, toy.predict)
-    engine: Engine = app.extensions["engine"]
-    engine.start()
-    yield app
-    engine.batcher.close()
+@pytest.fixture(scope="session")
+def instances(manifest: Manifest) -> list[dict[str, Any]]:
+    """The golden instances: rows that training kept aside, as a client would send them."""
+    return manifest.golden.instances
 
 
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
+@pytest.fixture(scope="session")
+def answer(manifest: Manifest) -> Callable[[list[Any]], list[Any]]:
+    """The artifact's model and `predict` of model.py, without HTTP: instances in, answers out."""
+    predict = Predictor(
+        model.predict, load_model(ARTIFACT, manifest), Schema(manifest.inputs, 1000)
+    )
+    names = [item.name for item in manifest.inputs]
+    return lambda instances: predict([tuple(i.get(name) for name in names) for i in instances])
 
 
-@pytest.fixture
-def engine(app: Flask) -> Engine:
-    engine: Engine = app.extensions["engine"]
-    return engine
+@pytest.fixture(scope="session")
+def app() -> Flask:
+    """The application in this process, not started: for its routes."""
+    return create_app(Settings(artifact_dir=ARTIFACT), model.predict)

@@ -1,20 +1,30 @@
-"""Yours, beside model.py: what your model must get right, whatever else changes."""
+"""Yours, beside model.py: what your model must get right, whatever else changes.
+
+`instances` are rows that training kept aside, `answer` gives what the service would say to them.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-import model
-from service.artifact import load_model, read_manifest
-from service.schema import Schema
-
-ARTIFACT = Path(__file__).parent.parent / "artifact"
+import pytest
 
 
-def test_scores_are_probabilities_and_labels_follow_from_them() -> None:
-    manifest = read_manifest(ARTIFACT)
-    rows = [tuple(i.values()) for i in manifest.golden.instances]
-    frame = Schema(manifest.inputs, max_instances=1000).frame(rows)
-    answers = model.predict(load_model(ARTIFACT, manifest), frame)
-    assert ((answers["score"] >= 0) & (answers["score"] <= 1)).all()
-    assert ((answers["label"] == "malignant") == (answers["score"] >= 0.5)).all()
+def test_what_the_model_said_when_it_was_trained_comes_out_again(
+    answer: Any, instances: Any, manifest: Any
+) -> None:
+    assert answer(instances) == [pytest.approx(said) for said in manifest.golden.predictions]
+
+
+def test_a_row_gets_the_same_answer_alone_as_among_others(answer: Any, instances: Any) -> None:
+    alone = [answer([instance])[0] for instance in instances]
+    assert alone == [pytest.approx(said) for said in answer(instances)]
+
+
+# Add what your model must get right: cases that every version has to answer so, a direction in
+# which the answer must move, a bound that it must keep. For the model that the template brings:
+#
+# def test_larger_tumours_are_not_judged_more_harmless(answer: Any, instances: Any) -> None:
+#     larger = [instance | {"worst area": 2 * instance["worst area"]} for instance in instances]
+#     for before, after in zip(answer(instances), answer(larger), strict=True):
+#         assert after["score"] >= before["score"]

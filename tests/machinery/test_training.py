@@ -1,3 +1,5 @@
+"""Training refuses what could not be served, and gives the same for the same."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import toy
 from service.artifact import read_manifest
-from tests import toy
 from training import __main__ as training
 from training.errors import TrainingError
 from training.gates import Gate
@@ -21,6 +23,9 @@ def user(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The toy in model.py's place; set attributes of `toy` to change it."""
     monkeypatch.setattr(training, "user", toy)
     return monkeypatch
+
+
+build = toy.build
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -51,18 +56,26 @@ def test_the_seed_reaches_estimators_without_one_of_their_own(
         prepare = build().steps[0][1]
         return make_pipeline(prepare, SGDClassifier(loss="log_loss"))
 
-    build = toy.build
     user.setattr(toy, "build", unseeded)
     user.setattr(toy, "GATES", [])
     assert training.train(tmp_path / "a").version == training.train(tmp_path / "b").version
 
 
-def test_a_failed_gate_leaves_the_artifact_as_it_was(
-    user: pytest.MonkeyPatch, artifact_dir: Path
+@pytest.mark.parametrize(
+    ("changed", "value", "error"),
+    [
+        ("GATES", ["accuracy >= 0.6", "accuracy >= 1.1"], "gate 'accuracy >= 1.1' failed: 0."),
+        ("GATES", ["no_such >= 1"], "no metric 'no_such'; there are accuracy"),
+        ("GATES", ["accuracy > 1"], "GATES: 'accuracy > 1' is not of the form"),
+        ("build", lambda: build().set_params(logisticregression__max_iter=-1), "max_iter"),
+    ],
+)
+def test_failed_training_leaves_the_artifact_as_it_was(
+    changed: str, value: Any, error: str, user: pytest.MonkeyPatch, artifact_dir: Path
 ) -> None:
     before = snapshot(artifact_dir)
-    user.setattr(toy, "GATES", ["accuracy >= 0.6", "accuracy >= 1.1"])
-    with pytest.raises(TrainingError, match="gate 'accuracy >= 1.1' failed: 0."):
+    user.setattr(toy, changed, value)
+    with pytest.raises((TrainingError, ValueError), match=error):
         training.train(artifact_dir)
     assert snapshot(artifact_dir) == before
 
