@@ -13,7 +13,8 @@ from service.engine import Engine
 from service.engine import Predict as PredictFunction
 from service.errors import Refusal, refuse
 from service.openapi import openapi
-from service.predict import Predict, error_content, request_id
+from service.predict import Predict, error_content
+from service.request_id import request_id
 from service.settings import Settings
 from service.shadow import shadow
 from service.telemetry import HEALTH, Telemetry
@@ -46,9 +47,9 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     _add_headers(app, engine)
     _add_telemetry(app, telemetry)
     app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
-    if ghost := shadow(engine.manifest, settings):
-        app.extensions["shadow"] = ghost
-        app.wsgi_app = ghost.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]
+    if copies := shadow(engine.manifest, settings):
+        app.extensions["shadow"] = copies
+        app.wsgi_app = copies.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]
     # Without a view: for OPTIONS, and for the 405 that other methods get.
     app.add_url_rule("/predict", "predict", methods=["POST"])
     return app

@@ -6,7 +6,6 @@ routing, signals, response objects) costs more than all that is done here.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Iterable
 from time import perf_counter
@@ -19,12 +18,12 @@ from werkzeug.http import parse_options_header
 
 from service.engine import Engine
 from service.errors import Detail, RequestError
+from service.request_id import request_id
 from service.settings import Settings
 from service.telemetry import Seen, Telemetry
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
 _STATUS = {
     200: "200 OK",
@@ -103,17 +102,6 @@ class Predict:
             f"encode;dur={seen.encode * 1e3:.3f}"
         )
         return content, timing
-
-
-def request_id(environ: dict[str, Any]) -> str:
-    """Return the client's id for this request if it sent a usable one, else a new one."""
-    found: str | None = environ.get("service.request_id")
-    if found is None:
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        # Not uuid4: its system call gives the interpreter away, to a model that may keep it.
-        found = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        environ["service.request_id"] = found
-    return found
 
 
 def error_content(environ: dict[str, Any], message: str, details: Iterable[Detail] = ()) -> bytes:
