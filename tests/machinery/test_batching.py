@@ -135,12 +135,12 @@ def test_who_rests_is_in_no_ones_way(make: Make) -> None:
     submitted = gevent.spawn(batcher.submit, rows([1]), 10)
     gevent.sleep(0.05)
     started = time.perf_counter()
-    batcher.rest(0.02)
+    batcher.wait_until_idle(0.02)
     assert 0.02 <= time.perf_counter() - started < 0.1 and not submitted.ready()
-    batcher.rest(5)
+    batcher.wait_until_idle(5)
     assert 0.1 < time.perf_counter() - started < 1 and submitted.ready()
     started = time.perf_counter()
-    batcher.rest(5)
+    batcher.wait_until_idle(5)
     assert time.perf_counter() - started < 0.05
 
 
@@ -155,7 +155,7 @@ def test_those_who_rest_do_not_go_all_at_once(make: Make) -> None:
         order.append("request")
 
     def copy() -> None:
-        batcher.rest(5)
+        batcher.wait_until_idle(5)
         order.append("copy")
         if len(order) == 1:
             gevent.spawn(request)

@@ -146,7 +146,7 @@ class Batcher:
         job.request = None
         return job
 
-    def rest(self, seconds: float) -> bool:
+    def wait_until_idle(self, seconds: float) -> bool:
         """Return True when neither the model nor the hub has anything to do, False if that takes
         too many seconds.
 
