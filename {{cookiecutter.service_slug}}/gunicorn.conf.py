@@ -108,8 +108,8 @@ def post_worker_init(worker: Any) -> None:
         refuse(refusal)
     first = worker.age == 1
     telemetry.start(engine.batcher, lambda: worker.connections, worker.slot, announce=first)
-    if ghost := worker.wsgi.extensions.get("shadow"):
-        ghost.start(telemetry.metrics, worker.slot, engine.batcher.rest)
+    if shadow := worker.wsgi.extensions.get("shadow"):
+        shadow.start(telemetry.metrics, worker.slot, engine.batcher.wait_until_idle)
 
     def drain(signum: int, frame: FrameType | None) -> None:
         engine.ready = False
@@ -122,8 +122,8 @@ def post_worker_init(worker: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     if not worker.wsgi:
         return
-    if ghost := worker.wsgi.extensions.get("shadow"):
-        ghost.stop()  # whose last counts are metrics too
+    if shadow := worker.wsgi.extensions.get("shadow"):
+        shadow.stop()  # whose last counts are metrics too
     if not worker.wsgi.extensions["telemetry"].stop():
         os._exit(0)
 

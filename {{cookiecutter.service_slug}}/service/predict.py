@@ -95,6 +95,9 @@ class Predict:
         content = _encode({"predictions": job.answers})
         seen.decode = job.submitted - received
         seen.encode = perf_counter() - answered
+        # For shadow traffic, whose copies are made on the answer's way out.
+        environ["service.body"] = body
+        environ["service.inference_seconds"] = job.finished - job.started
         timing = (
             f"decode;dur={seen.decode * 1e3:.3f}, "
             f"queue;dur={(job.started - job.submitted) * 1e3:.3f}, "
