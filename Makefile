@@ -55,7 +55,7 @@ overload: $(VENV)/bench ## up to 10 times more than the service can do
 soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="--minutes 3")
 	@$(bin)/python -m loadtests.soak $(ARGS)
 
-shadow: $(VENV)/bench ## what ghost mode costs the live service, about 17 minutes (ARGS="--rounds 1")
+shadow: $(VENV)/bench ## what shadow traffic costs the live service, about 17 minutes (ARGS="--rounds 1")
 	@$(bin)/python -m loadtests.shadow $(ARGS)
 
 survive: $(VENV)/test ## stops, crashes, hostile clients, poison, lost telemetry: 20 times over

@@ -1,21 +1,21 @@
-"""What ghost mode costs the live service.
+"""What shadow traffic costs the live service.
 
     python -m loadtests.shadow              17 minutes; writes results/shadow.{md,json,png}
     python -m loadtests.shadow --rounds 1   a look
 
 Services of one worker each wait on the server's core: one with a tenth of the requests copied, one
 with all of them, one with all of them to a candidate that accepts connections and never says a
-word, and one without ghost mode. Each is asked twice in a row, by an open loop at what takes 70 %
-of its core: once with ghost mode switched off by its switch file and once with it on, at the same
-rate, with the same requests at the same intervals. So neither the luck of a process nor that of the
-dice is taken for ghost mode, and what the service without it seems to lose between its two is what
-the machine itself adds. Rounds are short and many because machines change their speed from second
-to second.
+word, and one without shadow traffic. Each is asked twice in a row, by an open loop at what takes
+70 % of its core: once with copies switched off by the switch file and once with them on, at the
+same rate, with the same requests at the same intervals. So neither the luck of a process nor that
+of the dice is taken for the cost of copies, and what the service without them seems to lose between
+its two is what the machine itself adds. Rounds are short and many because machines change their
+speed from second to second.
 
 The live model is the default one, asked row by row, which makes some hundred requests a second the
 capacity; the default itself answers more than a client in Python can offer. The candidate is the
 default model as it is, whose answers were recorded and are replayed on the other core: a real one
-there would slow the live service down as any busy neighbour does, ghost mode or not.
+there would slow the live service down as any busy neighbour does, copies or not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SWITCHED_SECONDS = 2.2  # after which a worker has looked at its switch file
 PAUSE_SECONDS = 0.5
 MOST_P99 = 1.05
 MOST_COST_MS = 0.25
-TITLE = "What ghost mode costs the live service, at 70 % of its core"
+TITLE = "What shadow traffic costs the live service, at 70 % of its core"
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,6 @@ def run(rounds: int, seconds: float) -> list[Case]:
             environ = {
                 "SHADOW_URL": f"http://127.0.0.1:{port}",
                 "SHADOW_PERCENT": str(case.percent),
-                "SHADOW_MAX_RPS": "0",
                 "SHADOW_SWITCH_FILE": "{state}/switch",
             }
             one = prepared(live, str(number), **(environ if case.percent else {}))
@@ -236,10 +235,10 @@ def write(folder: Path, seconds: float, cases: list[Case], failures: list[str]) 
     lines = [
         f"{rate:.0f} requests/s, which takes one worker {SHARE:.0%} of its core; "
         f"{len(cases[0].rounds)} rounds of {seconds:g} s off and {seconds:g} s on. Medians of "
-        "rounds, of ratios with their 95 % interval. The first row has no ghost mode to switch on: "
+        "rounds, of ratios with their 95 % interval. The first row has no copies to switch on: "
         "it tells what the machine makes of the same asked twice.",
         "",
-        "| ghost mode | p50, off and on | ratio | p99, off and on | ratio "
+        "| shadow traffic | p50, off and on | ratio | p99, off and on | ratio "
         "| CPU-ms a request, off and on | CPU-ms a copy | copied | failed | core: others |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -262,8 +261,8 @@ def write(folder: Path, seconds: float, cases: list[Case], failures: list[str]) 
         lines,
         {"seconds": seconds, "cases": [asdict(case) for case in cases]},
         failures=failures,
-        kept=f"p99 is not shown to be more than {MOST_P99:g} times that without ghost mode, and a "
-        f"copy costs at most {MOST_COST_MS:g} CPU-ms.",
+        kept=f"p99 is not shown to be more than {MOST_P99:g} times that without shadow traffic, "
+        f"and a copy costs at most {MOST_COST_MS:g} CPU-ms.",
         options=f"--rounds {len(cases[0].rounds)} --seconds {seconds:g}",
     )
 

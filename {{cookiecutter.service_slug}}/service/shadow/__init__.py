@@ -1,19 +1,20 @@
-"""Ghost mode: live requests are copied to a candidate, whose answers are compared, never used.
+"""Shadow traffic: live requests are copied to a candidate, whose answers are compared, never used.
 
-    middleware.py   takes the copy as request and answer pass
-    admission.py    decides what is copied: share, rate, kill switch, a calm loop
-    copies.py       where copies wait, bounded
-    sender.py       sends them (client.py), unless the candidate is in trouble (breaker.py)
-    comparison.py   compares the answers
-    record.py       tells: metrics, and events that the report and the gate read
-    candidate.py    is what runs at the other end
+    middleware.py   decides what is copied, once it is answered
+    guard.py        says whether that may be now: share, kill switch, lag, and breaker.py
+    copies.py       is what a copy consists of, and where copies wait
+    sender.py       sends them by client.py, in the worker's idle moments
+    judge.py        compares the answers by comparison.py
+    record.py       counts, and tells: metrics, and lines of the log by events.py
+    candidate.py    runs at the other end
 
-There is nothing of it in a request's way unless SHADOW_URL or SHADOW_ROLE is set.
+Nothing of all this is in a request's way unless SHADOW_URL or SHADOW_ROLE is set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 
 import gevent
 
@@ -21,125 +22,96 @@ from service.artifact import Manifest
 from service.errors import Refusal
 from service.metrics import Metrics
 from service.settings import Settings
-from service.shadow.admission import LOOK_SECONDS, SWITCH_SECONDS, Admission, Governor, Switch
-from service.shadow.breaker import Breaker
 from service.shadow.candidate import Candidate
-from service.shadow.comparison import Comparator, Rule, read_rules
+from service.shadow.comparison import Comparator, read_rules
 from service.shadow.copies import Queue
-from service.shadow.middleware import ShadowMiddleware, Wsgi
-from service.shadow.record import COUNTS_SECONDS, PATIENCE_SECONDS, Events, Faults, Record, log
+from service.shadow.events import PATIENCE_SECONDS, Events
+from service.shadow.faults import log, repeat
+from service.shadow.guard import LAG_CHECK_SECONDS, SWITCH_SECONDS, Guard
+from service.shadow.judge import Judge
+from service.shadow.middleware import Admission, ShadowMiddleware, Wsgi
+from service.shadow.record import COUNTS_SECONDS, Record
 from service.shadow.sender import Sender
 from service.shadow.settings import ShadowSettings
 
+RULES = Path("shadow-rules.toml")
 JUDGE_SECONDS, FLUSH_SECONDS, GAUGES_SECONDS = 0.1, 0.2, 1.0
-
-__all__ = ["Shadow", "shadow"]
 
 
 def shadow(manifest: Manifest, service: Settings) -> Shadow | Candidate | None:
-    """Return ghost mode as the environment says; None if it is off, or said wrongly."""
+    """Return shadow traffic as the environment says; None if it is off, or said wrongly."""
     try:
         settings = ShadowSettings.from_env()
-        if settings.shadow_role == "candidate":  # whose copies nobody copies on
+        if settings.shadow_role == "candidate":  # which copies nothing on
             return Candidate(manifest.version)
         if not settings.shadow_url:
             return None
         if settings.target.is_this(service):
             raise Refusal(f"SHADOW_URL={settings.shadow_url!r} is this service itself")
-        return Shadow(settings, manifest, read_rules(settings.shadow_rules))
+        return Shadow(settings, manifest)
     except Refusal as refusal:
-        log.error("ghost mode is off: %s", refusal)
+        log.error("shadow traffic is off: %s", refusal)
         return None
 
 
-def _idle(seconds: float) -> bool:
-    gevent.idle()
-    return True
-
-
 class Shadow:
-    """Ghost mode of a process: `wrap` when the application is made, the rest in the worker."""
+    """Shadow traffic of a live service: `wrap` its application, then `start` in the worker."""
 
-    def __init__(
-        self, settings: ShadowSettings, manifest: Manifest, rules: Mapping[str, Rule]
-    ) -> None:
+    def __init__(self, settings: ShadowSettings, manifest: Manifest) -> None:
+        """Raises Refusal for rules that it does not understand."""
         self._settings = settings
-        self._comparator = Comparator(manifest.outputs, rules)
-        self._middleware: ShadowMiddleware | None = None
+        self._version = manifest.version
+        self._comparator = Comparator(manifest.outputs, read_rules(RULES))
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
     def wrap(self, app: Wsgi) -> ShadowMiddleware:
-        self._middleware = ShadowMiddleware(app, self._settings)
+        """Return the application, of which nothing is copied before `start`."""
+        self._middleware = ShadowMiddleware(app)
         return self._middleware
 
     def start(
-        self,
-        metrics: Metrics | None = None,
-        worker: int = 0,
-        rest: Callable[[float], bool] = _idle,
-        descriptor: int = 1,
+        self, metrics: Metrics | None, worker_index: int, wait_until_idle: Callable[[float], bool]
     ) -> None:
-        """Begin to copy; in the worker, after the fork.
-
-        `rest`: returns when the worker has nothing better to do, or after so many seconds; says
-        which.
-        `descriptor`: where events are written.
-        """
+        """Begin to copy, after the fork. `wait_until_idle`: as in sender.py."""
         settings = self._settings
-        faults = self._faults = Faults()
-        self._events = Events(descriptor)
-        record = self._record = Record(metrics, self._events, faults, worker)
-        queue = self._queue = Queue(settings.shadow_queue, settings.shadow_queue_bytes)
-        breaker = self._breaker = Breaker()
-        switch = self._switch = Switch(settings.shadow_percent, settings.shadow_switch_file)
-        governor = Governor()
-        self._sender = Sender(
-            settings, queue, breaker, switch, governor, self._comparator, record, faults, rest
-        )
+        self._events, self._queue, self._guard = Events(), Queue(), Guard(settings)
+        self._record = Record(metrics, self._events, self._version, worker_index)
+        self._judge = Judge(self._comparator, self._record)
+        self._sender = Sender(settings, self._queue, self._guard, self._judge, wait_until_idle)
         with gevent.Timeout(PATIENCE_SECONDS, False):  # type: ignore[arg-type]
-            switch.look()  # or copies would begin a moment before they are switched off
+            self._guard.switch.read()  # or copies would begin before they are switched off
         self._sender.start()
         for seconds, step in (
-            (LOOK_SECONDS, governor.look),
-            (JUDGE_SECONDS, lambda: self._sender.judge(lambda: rest(JUDGE_SECONDS))),
+            (LAG_CHECK_SECONDS, self._guard.lag.check),
+            (JUDGE_SECONDS, lambda: self._judge.judge(lambda: wait_until_idle(JUDGE_SECONDS))),
             (FLUSH_SECONDS, self._events.flush),
             (GAUGES_SECONDS, self._gauges),
-            (SWITCH_SECONDS, switch.look),
-            (COUNTS_SECONDS, self._counts),
+            (SWITCH_SECONDS, self._guard.switch.read),
+            (COUNTS_SECONDS, lambda: self._record.counts(queued=self._left)),
         ):
-            self._greenlets.append(gevent.spawn(self._every, seconds, step))
-        if self._middleware:
-            self._middleware.admission = Admission(
-                settings, queue, breaker, switch, governor, record, faults
-            )
+            self._greenlets.append(gevent.spawn(repeat, seconds, step))
+        self._middleware.admission = Admission(
+            settings.shadow_max_body_bytes, self._guard, self._queue, self._record
+        )
 
     def stop(self) -> None:
         """End without waiting for copies; what is lost is counted."""
-        greenlets, self._greenlets = self._greenlets, []
-        if not greenlets:
+        if not self._greenlets:
             return
-        if self._middleware:
-            self._middleware.admission = None
+        self._middleware.admission = None
         self._sender.stop()
-        gevent.killall(greenlets, block=False)
-        self._sender.judge(pause=lambda: None)
-        lost = len(self._queue) + self._sender.under_way
-        self._record.counts(queued=0, lost_at_exit=lost)
-        with gevent.Timeout(PATIENCE_SECONDS, False):  # type: ignore[arg-type]
-            self._events.flush()
+        gevent.killall(self._greenlets, block=False)
+        self._greenlets.clear()
+        self._judge.judge(pause=lambda: None)
+        self._record.counts(queued=0, lost_at_exit=self._left)
+        self._events.flush_patiently()
 
-    def _every(self, seconds: float, step: Callable[[], None]) -> None:
-        while True:
-            try:
-                step()
-            except Exception:
-                self._faults.note()
-            gevent.sleep(seconds)
+    @property
+    def _left(self) -> int:
+        return len(self._queue) + len(self._sender.under_way) + len(self._judge.waiting)
 
     def _gauges(self) -> None:
-        self._record.gauges(
-            len(self._queue), self._queue.bytes, self._breaker.open, self._switch.percent
-        )
-
-    def _counts(self) -> None:
-        self._record.counts(len(self._queue) + self._sender.under_way)
+        self._record.gauge("shadow.queue.depth", len(self._queue))
+        self._record.gauge("shadow.queue.bytes", self._queue.bytes)
+        self._record.gauge("shadow.breaker.open", self._guard.breaker.open)
+        self._record.gauge("shadow.percent", self._guard.switch.percent)

@@ -1,4 +1,4 @@
-"""What a candidate tells of itself: the CPU time that copies take, which nobody else can see."""
+"""The other end of shadow traffic: tells how much CPU time copies take, which live cannot see."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import gevent
 
-from service.metrics import Metrics
+from service.shadow.events import Events
+from service.shadow.faults import repeat
 from service.shadow.middleware import Wsgi
-from service.shadow.record import COUNTS_SECONDS, PATIENCE_SECONDS, Events
+from service.shadow.record import COUNTS_SECONDS
 
 
 class Candidate:
-    """The other end of ghost mode: `wrap` when the application is made, the rest in the worker."""
+    """A service that is sent copies: `wrap` its application, then `start` in the worker."""
 
     def __init__(self, version: str) -> None:
-        """`version`: of the artifact."""
         self._version = version
         self._copies = 0
         self._greenlet: gevent.Greenlet[..., None] | None = None
@@ -29,34 +29,25 @@ class Candidate:
 
         return counted
 
-    def start(
-        self, metrics: Metrics | None = None, worker: int = 0, rest: Any = None, descriptor: int = 1
-    ) -> None:
-        """Begin to report; in the worker, after the fork. `descriptor`: where to write events."""
-        self._events = Events(descriptor)
+    def start(self, *_: Any) -> None:
+        """Begin to report, after the fork; it needs nothing of what a live service does."""
+        self._events = Events()
         self._started, self._cpu = time.monotonic(), time.process_time()
-        self._greenlet = gevent.spawn(self._report)
+        self._greenlet = gevent.spawn(repeat, COUNTS_SECONDS, self._tell)
 
     def stop(self) -> None:
         """Report for the last time."""
-        if self._greenlet is None:
-            return
-        self._greenlet.kill(block=False)
-        self._greenlet = None
-        self._tell()
-
-    def _report(self) -> None:
-        while True:
-            gevent.sleep(COUNTS_SECONDS)
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+            self._greenlet = None
             self._tell()
 
     def _tell(self) -> None:
-        line = {
+        fields = {
             "seconds": round(time.monotonic() - self._started, 3),
             "version": self._version,
             "requests": self._copies,
             "cpu_seconds": round(time.process_time() - self._cpu, 3),
         }
-        self._events.log("shadow usage", "shadow.usage", line)
-        with gevent.Timeout(PATIENCE_SECONDS, False):  # type: ignore[arg-type]
-            self._events.flush()
+        self._events.write("shadow usage", "shadow.usage", fields)
+        self._events.flush_patiently()

@@ -1,24 +1,17 @@
-"""Whether two answers say the same: by bytes, then value by value, by rules for each field.
+"""Whether two answers say the same: by bytes, then value by value, by a rule for each field.
 
-A field without a rule must be equal, but for fractions, which machines round differently. A rule
-is a table in the rules file, named as the field:
-
-    [fields.score]
-    absolute = 0.01         # numbers may differ by so much,
-    relative = 0.001        # or by this share of the larger one
-
-    [fields.explanation]
-    ignore = true           # whatever it says
+A field without a rule must be equal, but for fractions, which machines round differently. The
+rules are in a TOML file: a table [fields.score] has what is said of the field `score`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gevent
 import msgspec
@@ -26,85 +19,102 @@ import msgspec
 from service.artifact import Outputs
 from service.errors import Refusal
 
-MOST_FIELDS = 20  # that differ
-MOST_DELTAS = 20
-MOST_FLIPS = 50
+# Limits of what is told of one comparison.
+MOST_FIELDS, MOST_DELTAS, MOST_FLIPS = 20, 20, 50
 MAX_DEPTH = 16
-ROWS_PER_TURN = 100
-_ABSENT: Any = object()
+ROWS_PER_TURN = 100  # then other greenlets have a turn
+_ABSENT: Any = object()  # where a key is missing
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    absolute: float = 1e-6
-    relative: float = 1e-6
-    ignore: bool = False
+    absolute: float = 1e-6  # numbers may differ by so much,
+    relative: float = 1e-6  # or by this share of the larger one
+    ignore: bool = False  # it may say anything
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    fields: dict[str, Rule] = {}
+_Tables = dict[Literal["fields"], dict[str, Rule]]
 
 
 def read_rules(file: Path) -> dict[str, Rule]:
     """Return the rules of a file, none if there is no file; raises Refusal for a bad one."""
     try:
-        return msgspec.toml.decode(file.read_bytes(), type=_File).fields
+        tables = msgspec.toml.decode(file.read_bytes(), type=_Tables)
+        return tables.get("fields", {})
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.DecodeError) as error:
-        raise Refusal(f"SHADOW_RULES: {file}: {error}") from None
+        raise Refusal(f"{file}: {error}") from None
 
 
-class NotJson(ValueError):
-    """The candidate's answer is no JSON."""
+class NotJson(Exception):
+    """An answer is no JSON; the message is the reason why there is no comparison."""
 
 
 @dataclass(slots=True)
 class Comparison:
-    """`flips`: rows by live and candidate class. `deltas`: candidate - live, of each row."""
+    """What two answers say, row by row and field by field."""
 
     verdict: str
-    rows: int = 1
-    flips: list[tuple[Any, Any, int]] | None = None
-    deltas: dict[str, list[float]] = field(default_factory=dict)
-    fields: list[dict[str, Any]] = field(default_factory=list)
+    rows: int
+    flips: list[tuple[Any, Any, int]]  # rows by live and candidate class
+    deltas: dict[str, list[float]]  # candidate - live of each row, by field
+    fields: list[dict[str, Any]]  # that differ, and must not
 
 
 class Comparator:
-    def __init__(
-        self,
-        outputs: Outputs,
-        rules: Mapping[str, Rule],
-        pause: Callable[[], None] = gevent.idle,
-    ) -> None:
-        """`pause`: called now and then while comparing answers of many rows."""
-        self._label = outputs.fields[0].name if outputs.kind == "classification" else None
+    def __init__(self, outputs: Outputs, rules: Mapping[str, Rule]) -> None:
+        self._label = outputs.fields[0].name if outputs.kind == "classification" else ""
         self._numbers = [item.name for item in outputs.fields if item.type == "float"]
         self._rules = rules
-        self._pause = pause
 
     def compare(self, live: bytes, candidate: bytes) -> Comparison:
-        """Raises NotJson, and ValueError if the live answer is none that could be compared."""
-        ours = _decode(live)
-        walk = _Walk(self._rules, self._pause)
-        theirs = ours
+        """Compare two answers; raises NotJson."""
+        ours = theirs = _decode(live, "live_not_json")
+        verdict = "match"
+        fields: list[dict[str, Any]] = []
         if live != candidate:
-            try:
-                theirs = _decode(candidate)
-            except ValueError as error:
-                raise NotJson(str(error)) from None
-            walk.compare(ours, theirs, "", "", 0)
-        verdict = "mismatch" if walk.different else "match" if walk.equal else "within_tolerance"
+            theirs = _decode(candidate, "not_json")
+            for path, one, other, allowed in self._differences(ours, theirs):
+                if not allowed:
+                    verdict = "mismatch"
+                    if len(fields) < MOST_FIELDS:
+                        fields.append(_field(path, one, other))
+                elif verdict == "match":
+                    verdict = "within_tolerance"
         rows = _rows(ours)
         pairs = list(zip(rows, _rows(theirs), strict=False))
-        return Comparison(
-            verdict, max(1, len(rows)), self._flips(pairs), self._deltas(pairs), walk.fields
-        )
+        flips, deltas = self._flips(pairs), self._deltas(pairs)
+        return Comparison(verdict, max(1, len(rows)), flips, deltas, fields)
 
-    def _flips(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any, int]] | None:
-        if self._label is None:
-            return None
+    def _differences(
+        self, one: Any, other: Any, path: str = "", name: str = "", depth: int = 0
+    ) -> Iterator[tuple[str, Any, Any, bool]]:
+        """Yield what differs: its path, live's value, the candidate's, and whether it may differ.
+
+        `name`: the field's, which is the key in the nearest object.
+        """
+        kind = type(one) if type(one) is type(other) else None
+        if kind not in (None, dict, list) and one == other:
+            return
+        rule = self._rules.get(name)
+        if rule and rule.ignore:
+            yield path, one, other, True
+        elif kind is dict and depth < MAX_DEPTH:
+            for key in one | other:
+                inner = f"{path}.{key}" if path else key
+                a, b = one.get(key, _ABSENT), other.get(key, _ABSENT)
+                yield from self._differences(a, b, inner, key, depth + 1)
+        elif kind is list and len(one) == len(other) and depth < MAX_DEPTH:
+            for i, (a, b) in enumerate(zip(one, other, strict=True)):
+                yield from self._differences(a, b, f"{path}[{i}]", name, depth + 1)
+                if i % ROWS_PER_TURN == ROWS_PER_TURN - 1:
+                    gevent.idle()
+        else:
+            yield path, one, other, _near(one, other, rule)
+
+    def _flips(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any, int]]:
         counted: Counter[tuple[Any, Any]] = Counter()
-        for row, other in pairs:
+        for row, other in pairs if self._label else ():
             classes = _get(row, self._label), _get(other, self._label)
             if all(isinstance(name, (str, int, float)) for name in classes):
                 counted[classes] += 1
@@ -116,60 +126,19 @@ class Comparator:
         for name in self._numbers:
             values = [(_get(row, name), _get(other, name)) for row, other in pairs[:MOST_DELTAS]]
             if deltas := [b - a for a, b in values if _number(a) and _number(b)]:
-                found[name] = [delta and float(f"{delta:.6g}") for delta in deltas]
+                found[name] = [float(f"{delta:.6g}") for delta in deltas]
         return found
 
 
-class _Walk:
-    """One pass over two values. `equal`: no tolerance was needed; `different`: none was enough."""
-
-    def __init__(self, rules: Mapping[str, Rule], pause: Callable[[], None]) -> None:
-        self.equal = True
-        self.different = False
-        self.fields: list[dict[str, Any]] = []
-        self._rules = rules
-        self._pause = pause
-
-    def compare(self, one: Any, other: Any, path: str, name: str, depth: int) -> None:
-        """`name`: the field's, which is that of the nearest object."""
-        rule = self._rules.get(name)
-        if type(one) is type(other) and not isinstance(one, (dict, list)) and one == other:
-            return
-        if rule and rule.ignore:
-            self.equal = False
-        elif isinstance(one, dict) and isinstance(other, dict) and depth < MAX_DEPTH:
-            for key in one.keys() | other.keys() if one.keys() != other.keys() else one:
-                inner = f"{path}.{key}" if path else key
-                self.compare(one.get(key, _ABSENT), other.get(key, _ABSENT), inner, key, depth + 1)
-        elif isinstance(one, list) and isinstance(other, list) and depth < MAX_DEPTH:
-            if len(one) != len(other):
-                return self._differ(path, one, other)
-            for i, (a, b) in enumerate(zip(one, other, strict=True)):
-                self.compare(a, b, f"{path}[{i}]", name, depth + 1)
-                if i % ROWS_PER_TURN == ROWS_PER_TURN - 1:
-                    self._pause()
-        elif _number(one) and _number(other) and _near(one, other, rule):
-            self.equal = False
-        else:
-            self._differ(path, one, other)
-
-    def _differ(self, path: str, one: Any, other: Any) -> None:
-        self.different = True
-        if len(self.fields) < MOST_FIELDS:
-            sides = {"live": one, "candidate": other}
-            there = {side: _short(v) for side, v in sides.items() if v is not _ABSENT}
-            self.fields.append({"path": path[:100] or "$"} | there)
-
-
-def _decode(content: bytes) -> Any:
+def _decode(content: bytes, reason: str) -> Any:
     try:
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise NotJson(reason) from None
 
 
 def _rows(answer: Any) -> list[Any]:
-    rows = answer.get("predictions") if isinstance(answer, dict) else None
+    rows = _get(answer, "predictions")
     return rows if isinstance(rows, list) else []
 
 
@@ -182,11 +151,20 @@ def _number(value: Any) -> bool:
     return type(value) in (int, float) and -1e300 < value < 1e300
 
 
-def _near(one: float, other: float, rule: Rule | None) -> bool:
+def _near(one: Any, other: Any, rule: Rule | None) -> bool:
+    """Tell whether two values are numbers and as close as a rule, or none, wants them."""
+    if not (_number(one) and _number(other)):
+        return False
     if isinstance(one, int) and isinstance(other, int) and not rule:
         return False
     rule = rule or Rule()
     return math.isclose(one, other, rel_tol=rule.relative, abs_tol=rule.absolute)
+
+
+def _field(path: str, live: Any, candidate: Any) -> dict[str, Any]:
+    """Return what is told of a field that differs; a side that lacks it is left out."""
+    told = {"path": path[:100] or "$", "live": live, "candidate": candidate}
+    return {name: _short(value) for name, value in told.items() if value is not _ABSENT}
 
 
 def _short(value: Any) -> Any:

@@ -1,15 +1,12 @@
-"""Sends copies to the candidate and compares its answers, in the time that live requests leave.
+"""Sends copies to the candidate and reads its answers, in the time that live requests leave.
 
-One greenlet does it all. Whenever the worker has nothing else to do, it looks whether answers have
-come and sends what copies have gathered. The answers are compared a while later. Both are done for
-many in a row: most of what a copy costs is that the processor's caches are full of other things.
+Whenever the worker has nothing else to do, many are read and sent in a row: most of what a copy
+costs is that the processor's caches are full of other things.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,195 +14,131 @@ import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from service.shadow.admission import LOOK_SECONDS, Governor, Switch
-from service.shadow.breaker import Breaker
 from service.shadow.client import Client, Failed
-from service.shadow.comparison import Comparator, NotJson
-from service.shadow.copies import Queue
-from service.shadow.record import Faults, Pair, Record
+from service.shadow.copies import MAX_WAITING, Pair, Queue
+from service.shadow.faults import note_fault
+from service.shadow.guard import LAG_CHECK_SECONDS, Guard
+from service.shadow.judge import Judge
 from service.shadow.settings import ShadowSettings
 
-MAX_AGE = 5.0  # seconds in the queue
-# Longest that answers wait to be looked at.
-READ_SECONDS = 0.1
-# So many are sent, or judged, before live requests have another chance.
-IN_A_ROW = 8
-# Tells that the candidate is in trouble, or not there. The rest says only that it is wrong.
-ILL = {"timeout", "connect", "protocol", "encoded", "5xx", "too_large"}
-_SAFE = re.compile(r"[\t\x20-\x7e]{1,1000}")
+CONNECTIONS = 4  # and as many copies are under way at a time
+COPIES_IN_A_ROW = 8  # before live requests have another chance
+MAX_AGE_SECONDS = 5.0  # in the queue
+READ_SECONDS = 0.1  # longest that answers wait to be read
 
 
 @dataclass
 class Sender:
+    """Takes pairs from the queue, sends their requests, and passes them on to the judge.
+
+    One greenlet goes round: it waits until there is something to send or to read, then until the
+    worker is idle, reads what has come, and sends what it may. `wait_until_idle` returns True once
+    the worker has nothing to do, or False if that takes more than so many seconds.
+    """
+
     settings: ShadowSettings
     queue: Queue
-    breaker: Breaker
-    switch: Switch
-    governor: Governor
-    comparator: Comparator
-    record: Record
-    faults: Faults
-    # Returns when the worker has nothing better to do, or after so many seconds; says which.
-    rest: Callable[[float], bool]
+    guard: Guard
+    judge: Judge
+    wait_until_idle: Callable[[float], bool]
 
     def __post_init__(self) -> None:
-        self._target, self._names = self.settings.target, self.settings.headers
-        # The candidate need not go on with what nobody waits for.
+        target, timeout_ms = self.settings.target, self.settings.shadow_timeout_ms
+        # Nothing of the client's; and after how long nobody waits for the answer.
         self._head = (
-            f"Host: {self._target.authority}\r\nX-Shadow-Request: 1\r\n"
-            f"X-Request-Timeout-Ms: {self.settings.shadow_timeout_ms}\r\n"
+            f"POST {target.path}/predict HTTP/1.1\r\nHost: {target.authority}\r\n"
+            "Content-Type: application/json\r\nAccept: application/json\r\n"
+            f"X-Shadow-Request: 1\r\nX-Request-Timeout-Ms: {timeout_ms}\r\n"
         )
         resolver = ThreadPool(1)  # looking up a name may take for ever
-        seconds, most = self.settings.shadow_timeout_ms / 1e3, self.settings.shadow_max_answer_bytes
-        self._free = [
-            Client(self._target, seconds, most, resolver)
-            for _ in range(self.settings.shadow_concurrency)
-        ]
-        self._asked: dict[Client, Pair] = {}
-        self._ended: deque[Pair] = deque()  # what is left is to be judged, and recorded
+        self._free = [Client(target, timeout_ms / 1e3, resolver) for _ in range(CONNECTIONS)]
+        self.under_way: dict[Client, Pair] = {}
         self._answered = Event()
-        self._greenlet: gevent.Greenlet[..., None] | None = None
-
-    @property
-    def under_way(self) -> int:
-        return len(self._asked) + len(self._ended)
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> None:
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
-        for client in [*self._free, *self._asked]:
+        """End; what is under way stays so."""
+        self._greenlet.kill(block=False)
+        for client in [*self._free, *self.under_way]:
             client.close()
-
-    def judge(self, pause: Callable[[], object]) -> None:
-        """Compare the answers that have come, and make the one entry in the record that a copy has.
-
-        `pause`: called before every few.
-        """
-        while self._ended:
-            pause()
-            for _ in range(min(IN_A_ROW, len(self._ended))):
-                pair = self._ended[0]  # it may take turns with others, and not come to an end
-                try:
-                    self._judge(pair)
-                except Exception:
-                    self._fault(pair)
-                self._ended.popleft()
-                self.record.pair(pair)
 
     def _run(self) -> None:
         while True:
             try:
                 self._wait()
-                quiet = self.rest(READ_SECONDS)
-                for client in list(self._asked):
-                    self._go_on(client)
-                self._expire()
-                for _ in range(IN_A_ROW):
-                    if quiet and self._ready and self.queue:
-                        self._begin(self._free.pop(), Pair(self.queue.get()))
+                idle = self.wait_until_idle(READ_SECONDS)
+                for client in list(self.under_way):
+                    self._advance(client, self._read)
+                for _ in range(COPIES_IN_A_ROW):
+                    if idle and self._can_send and self.queue:
+                        # The connection idle for longest: what nobody asked for has come by now.
+                        client = self._free.pop(0)
+                        self.under_way[client] = self.queue.get()
+                        self._advance(client, self._send)
             except Exception:
-                self.faults.note()
-                gevent.sleep(LOOK_SECONDS)  # a fault that comes at once must not spin
+                note_fault()
+                gevent.sleep(LAG_CHECK_SECONDS)  # a fault that comes at once must not spin
 
     @property
-    def _ready(self) -> bool:
-        few = len(self._ended) < self.settings.shadow_queue
-        return bool(self._free) and few and not self.governor.lagging
+    def _can_send(self) -> bool:
+        full = len(self.judge.waiting) >= MAX_WAITING
+        return bool(self._free) and not full and not self.guard.lag.lagging
 
     def _wait(self) -> None:
-        """Return when there is something to send or to look at."""
-        ready = self._ready
-        if ready and self.queue:
+        """Return when there is something to send, or to read."""
+        can_send = self._can_send
+        if can_send and self.queue:
             return
-        event = self.queue.arrived if ready else self._answered
+        event = self.queue.arrived if can_send else self._answered
         event.clear()
         try:
-            due = [client.watch(event.set) for client in self._asked]
-            if not ready:
-                due.append(time.monotonic() + LOOK_SECONDS)
+            due = [client.watch(event.set) for client in self.under_way]
+            if not can_send:
+                due.append(time.monotonic() + LAG_CHECK_SECONDS)
             event.wait(max(0.0, min(due) - time.monotonic()) if due else None)
         finally:
-            for client in self._asked:
+            for client in self.under_way:
                 client.unwatch()
 
-    def _expire(self) -> None:
-        now = time.monotonic()
-        while self.queue and (age := now - self.queue.oldest.made) > MAX_AGE:
-            self._ended.append(Pair(self.queue.get(), waited=age, verdict="expired"))
-
-    def _begin(self, client: Client, pair: Pair) -> None:
-        """Send a copy, unless there is something against it."""
-        self._asked[client] = pair
+    def _advance(self, client: Client, step: Callable[[Client, Pair], bool]) -> None:
+        """Take a step with a pair under way; if that was its last, pass it on to the judge."""
+        pair = self.under_way[client]
         try:
-            pair.waited = time.monotonic() - pair.copy.made
-            if self.switch.off or self.breaker.holds:
-                pair.result = "switched_off" if self.switch.off else "breaker"
-            else:
-                client.ask(self._request(pair))
-                pair.copy.body = b""
+            if not step(client, pair):
                 return
         except Failed as failed:
-            self._failed(pair, failed)
+            pair.verdict, pair.reason = "candidate_error", str(failed)
+            self.guard.learn(pair.reason)
         except Exception:
-            self._fault(pair)
-        self._end(client)
-
-    def _go_on(self, client: Client) -> None:
-        """Look whether an answer has come."""
-        pair = self._asked[client]
-        try:
-            if (answer := client.look()) is None:
-                return
-            pair.answer = answer
-            pair.verdict, pair.result = "candidate_error", _result(answer.status)
-            self._tell_breaker(pair.result)
-        except Failed as failed:
-            self._failed(pair, failed)
-        except Exception:
-            self._fault(pair)
-        self._end(client)
-
-    def _end(self, client: Client) -> None:
-        self._ended.append(self._asked.pop(client))
+            note_fault()
+            pair.verdict, pair.reason = "not_compared", "fault"
+        self.judge.waiting.append(self.under_way.pop(client))
         self._free.append(client)
 
-    def _judge(self, pair: Pair) -> None:
-        if pair.answer and pair.result == "ok":
-            try:
-                pair.comparison = self.comparator.compare(pair.copy.answer, pair.answer.body)
-                pair.verdict = pair.comparison.verdict
-            except NotJson:
-                pair.result = "not_json"
-            except ValueError:
-                pair.verdict, pair.result = "not_compared", "live_not_json"
+    def _send(self, client: Client, pair: Pair) -> bool:
+        """Send a copy, unless there is something against it; then return True."""
+        if pair.waited > MAX_AGE_SECONDS:
+            pair.verdict = "expired"
+            return True
+        if reason := self.guard.refuses_sending():
+            pair.reason = reason
+            return True
+        head = (
+            f"{self._head}X-Shadow-Id: {pair.pair_id}\r\nX-Request-Id: {pair.pair_id}\r\n"
+            f"Content-Length: {len(pair.body)}\r\n\r\n"
+        )
+        client.send(head.encode("latin-1") + pair.body, pair.pair_id)
+        pair.body = b""
+        return False
 
-    def _failed(self, pair: Pair, failed: Failed) -> None:
-        pair.verdict, pair.result = "candidate_error", str(failed)
-        self._tell_breaker(pair.result)
-
-    def _fault(self, pair: Pair) -> None:
-        self.faults.note()
-        pair.verdict, pair.result = "not_compared", "fault"
-
-    def _tell_breaker(self, result: str) -> None:
-        if result in ILL:
-            self.breaker.failed()
-        else:
-            self.breaker.succeeded()
-
-    def _request(self, pair: Pair) -> bytes:
-        copy, lines = pair.copy, ""
-        for name, value in zip(self._names, copy.values, strict=True):
-            if value and _SAFE.fullmatch(value):
-                lines += f"{name}: {value}\r\n"
-        return (
-            f"POST {self._target.path}{copy.route} HTTP/1.1\r\n{self._head}{lines}"
-            f"X-Shadow-Id: {pair.pair_id}\r\nContent-Length: {len(copy.body)}\r\n\r\n"
-        ).encode("latin-1") + copy.body
-
-
-def _result(status: int) -> str:
-    return "ok" if status < 300 else "redirect" if status < 400 else f"{status // 100}xx"
+    def _read(self, client: Client, pair: Pair) -> bool:
+        """Take the answer, if it has come; then return True."""
+        if (answer := client.poll()) is None:
+            return False
+        pair.answer = answer
+        if answer.status >= 300:
+            raise Failed("redirect" if answer.status < 400 else f"{answer.status // 100}xx")
+        self.guard.learn(None)
+        return True
