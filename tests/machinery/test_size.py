@@ -388,8 +388,8 @@ def test_cores_that_cannot_be_set_apart_are_said() -> None:
     [
         ([], "say what traffic is expected"),
         (["--peak-rps=none", "--average-rps=1"], "invalid float value: 'none'"),
-        (["--peak-rps=100", "--average-rps=200"], "peak at least the average"),
-        (["--peak-rps=-1", "--average-rps=-2"], "average over 0"),
+        (["--peak-rps=100", "--average-rps=200"], "--average-rps over 0 and no higher"),
+        (["--peak-rps=-1", "--average-rps=-2"], "say what traffic is expected"),
         (["--peak-rps=nan", "--average-rps=1"], "say what traffic is expected"),
     ],
 )

@@ -99,7 +99,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="try the advice out")
     given = parser.parse_args()
     if not given.check and not 0 < given.average_rps <= given.peak_rps < math.inf:
-        parser.error("say what traffic is expected: average over 0, peak at least the average")
+        parser.error("say what traffic is expected: --peak-rps, --average-rps over 0 and no higher")
     return given
 
 

@@ -33,6 +33,8 @@ PATIENCE_SECONDS = 10.0
 # The service closes connections that were idle for its KEEPALIVE, 5 s. One that is reused later
 # than this may meet a connection that is just being closed.
 REUSE_SECONDS = 3.0
+# Answers are read after so many requests, late or not.
+SENT_IN_A_ROW = 16
 # More processes would hardly find enough to do.
 MOST_PROCESSES = 4
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
@@ -81,9 +83,10 @@ class _Load:
 
     def run(self, requests: Sequence[bytes]) -> None:
         asked, start = Group(), time.perf_counter()
-        for answer, request in zip(self._answers, requests, strict=True):
+        for number, (answer, request) in enumerate(zip(self._answers, requests, strict=True)):
             due = start + float(answer["due"])
-            gevent.idle()  # late or not, answers are read in between
+            if number % SENT_IN_A_ROW == 0:
+                gevent.idle()
             while (left := due - time.perf_counter()) > 0:
                 # The event loop sleeps whole milliseconds: the last ones are spent asking it.
                 gevent.sleep(left - 0.001) if left > 0.002 else gevent.idle()
@@ -95,9 +98,10 @@ class _Load:
 
     def _ask(self, request: bytes, due: float, answer: Any) -> None:
         answer["late"] = time.perf_counter() - due
-        connection, keeps = self._connection(), False
+        (connection, fresh), keeps = self._connection(), False
         try:
-            connection.connect(("127.0.0.1", self._port))  # does nothing if it is connected
+            if fresh:
+                connection.connect(("127.0.0.1", self._port))
             connection.sendall(request)
             answer["status"], keeps = _read(connection)
             now = time.perf_counter()
@@ -110,16 +114,16 @@ class _Load:
             else:
                 connection.close()
 
-    def _connection(self) -> socket.socket:
-        """Return the one that was used last, or a new one if that was too long ago."""
+    def _connection(self) -> tuple[socket.socket, bool]:
+        """Return the one that was used last, or a new one if that was too long ago; and if new."""
         while self._idle:
             connection, used = self._idle.pop()
             if time.perf_counter() - used < REUSE_SECONDS:
-                return connection
+                return connection, False
             connection.close()
         connection = socket.socket()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        return connection, True
 
 
 def _read(connection: socket.socket) -> tuple[int, bool]:

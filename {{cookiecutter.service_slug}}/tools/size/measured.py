@@ -65,7 +65,7 @@ def doubts(steps: Sequence[Step], slo: Slo) -> list[str]:
     if (others := max((step.others for step in held), default=0)) > MOST_OTHERS:
         found.append(f"others took up to {others:.0%} of the service's cores; use an idle machine")
     if (late := max((step.late_ms for step in held), default=0)) > MOST_LATE_MS:
-        found.append(f"requests were sent up to {late:.0f} ms late; the service may do more")
+        found.append(f"requests were sent up to {late:.0f} ms late; more may be possible")
     return found
 
 

@@ -1,4 +1,4 @@
-"""sizing.yaml: the advice as a kustomize patch, with the reasons beside the numbers."""
+"""sizing.yaml, a kustomize patch: patch.txt has it, with format fields for the numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from tools.size import advice as rules
 from tools.size.advice import Sizing
 from tools.size.measured import doubts
 
-# The patch as it is written, with Python's format fields.
 TEMPLATE = Path(__file__).with_name("patch.txt")
 
 

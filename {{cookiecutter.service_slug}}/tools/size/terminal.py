@@ -35,12 +35,11 @@ def show_advice(sizing: Sizing) -> None:
     if found := doubts(measured.steps, measured.slo):
         show_doubts(found)
     elif used < measured.cpus / 2:
-        part = f"{used / measured.cpus:.0%}"
-        console.print(f"note      a full pod uses {part} of its CPU: find out what it waits for")
+        console.print(f"note      a full pod waits: it uses {used / measured.cpus:.0%} of its CPU")
     elif advice.target_rps < advice.capacity_rps / 2:
         console.print(
-            f"note      at {advice.target} % CPU a pod does much less than it can: its batches are "
-            "small then. The autoscaler adds pods early; the maximum bounds the cost"
+            f"note      at {advice.target} % CPU a pod's batches are small, and it does much less "
+            "than it can: the autoscaler adds pods early, and the maximum bounds the cost"
         )
 
 
