@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 ONCE ?=
 ARGS ?=
+SIZING ?=
 VENV := build/venv
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check
@@ -12,7 +13,7 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test machinery check format docs clean bench telemetry overload soak shadow survive memory startup cluster
+.PHONY: help demo test machinery check format docs clean bench telemetry overload soak shadow survive memory startup plan cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -77,6 +78,9 @@ cluster: ## a cluster on this machine, by kind, with what services need (see k8s
 	    -p '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--kubelet-insecure-tls"}]' \
 	  || echo "without metrics-server: autoscalers will not scale"
 
+plan: $(VENV)/plan ## simulate a day of a service's autoscaler (SIZING=its sizing.json ARGS="--peak-rps 5000")
+	@$(bin)/python -m loadtests.planner $(if $(SIZING),'$(SIZING)') $(ARGS)
+
 clean: ## remove all that was generated
 	rm -rf build
 
@@ -90,6 +94,10 @@ $(VENV)/generate: requirements.txt
 
 $(VENV)/bench: $(VENV)/generate loadtests/requirements.txt
 	@command -v wrk >/dev/null || { echo "wrk is needed: apt-get install wrk"; exit 1; }
+	@$(pip) -r loadtests/requirements.txt
+	@touch $@
+
+$(VENV)/plan: $(VENV)/generate loadtests/requirements.txt
 	@$(pip) -r loadtests/requirements.txt
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""From what was measured and what traffic is expected to what a pod asks for and the HPA keeps."""
+"""What a pod asks for and the autoscaler keeps, from what was measured and what is expected."""
 
 from __future__ import annotations
 
@@ -7,71 +7,50 @@ from pathlib import Path
 
 import msgspec
 
-from loadtests.slo import Slo
-from tools.plan.hpa import CLUSTER
-from tools.size.curve import Curve
-from tools.size.errors import SizingError
-from tools.size.staircase import Step, capacity
+from tools.size import SizingError
+from tools.size.measured import Measured
 
-# A pod is given that much less than the last load that held: the next measurement will differ.
+# The autoscaler does nothing while CPU is within so much of the target: Kubernetes' default.
+HPA_TOLERANCE = 0.1
+# The autoscaler has acted on a change of traffic after this at most: metrics-server looks every
+# 15 s, at what was used over 15 s, and the autoscaler looks at that every 15 s.
+HPA_REACTION_SECONDS = 45.0
+# The load of a pod stays so much below the last that held: the next measurement will differ.
 MARGIN = 0.1
-# What traffic may grow by in a minute without a pod getting more than it can do. A service whose
-# traffic comes in jumps wants more: `python -m tools.plan` shows what a jump does.
+# Traffic may grow by so much in a minute without a pod getting more than it can do.
 GROWTH_PER_MINUTE = 0.2
 # Scheduling, and starting a container from an image that the node has.
 SCHEDULING_SECONDS = 5.0
-# Until the startup and the readiness probe have looked, on average: see k8s/base/deployment.yaml.
+# The wait until the startup and the readiness probe have looked: see k8s/base/deployment.yaml.
 PROBE_SECONDS = 3.0
-# Pods that are full show 100 %, however much is refused. At a target of 80 % the autoscaler then
-# asks for a quarter more at a time; at 90 % it would hardly notice.
+# The target is at most this. Pods that are full show 100 %, however much is refused: at a target
+# of 80 % the autoscaler then asks for a quarter more at a time, at 90 % it would hardly notice.
 HIGHEST_TARGET = 80
-# Of three, one may be drained and one fail.
+# There are at least three pods: one may be drained and one fail.
 LEAST_PODS = 3
-# Times the pods that the peak would fill: the target leaves about a third of each free, and the
-# peak may be higher than expected. More would be useless: see `Advice.target_rps`.
+# The maximum is so many times the pods that the peak would fill: the target leaves about a third
+# of each free, and the peak may be higher than expected. More is useless: see `Advice`.
 MOST_OVER_PEAK = 2.0
 MEMORY_MARGIN = 1.25
-MEMORY_STEP = 16
+MEMORY_STEP_MIB = 16
 MIB = 1024 * 1024
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """One run up the staircase: of which model, in what, where, and what was seen."""
-
-    version: str
-    when: str
-    how: str
-    machine: str
-    cpus: float
-    p99_ms: float
-    error_ratio: float
-    start_seconds: float
-    memory_bytes: int
-    steps: list[Step]
-
-    @property
-    def slo(self) -> Slo:
-        return Slo(self.p99_ms, self.error_ratio, requests_per_user=0, steps=[])
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """Rates are requests a second for one pod; `target` is percent of the CPU request.
 
-    `held_rps` is the most that kept the promise, `capacity_rps` what a pod is to get at most, and
-    `target_rps` what it gets while the autoscaler is content. That may be much less: a pod with
-    time to spare predicts every request alone, a busy one many together, so CPU rises fast at
-    first and hardly later. Then the maximum, and not the target, keeps the pods from being many.
+    `capacity_rps` is what a pod is to get at most, `target_rps` what it gets while the autoscaler
+    is content. That may be much less: a pod with time to spare predicts every request alone, a busy
+    one many together, so CPU rises fast at first and hardly later. Then the maximum, and not the
+    target, keeps the pods from being many.
     """
 
     peak_rps: float
     average_rps: float
-    held_rps: float
     capacity_rps: float
-    capacity_cpus: float
     reaction_seconds: float
     target: int
     target_rps: float
-    cpu_millicores: int
     memory_mib: int
     minimum: int
     peak_pods: int
@@ -79,13 +58,10 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sizing(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is kept of a sizing: read by `--check` and by `python -m tools.plan`."""
+    """All that is kept of a sizing: `make size-check` reads it, and the template's planner."""
 
     measured: Measured
     advice: Advice
-
-    def write(self, file: Path) -> None:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
     @classmethod
     def read(cls, file: Path) -> Sizing:
@@ -98,49 +74,33 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
             raise SizingError(f"{file.name}: {error}; make size again") from None
 
 
-def pod_start_seconds(measured: Measured) -> float:
-    """Return what passes between the HPA's decision and a pod that takes traffic."""
-    return SCHEDULING_SECONDS + measured.start_seconds + PROBE_SECONDS
-
-
 def advise(measured: Measured, peak_rps: float, average_rps: float) -> Advice:
-    """Raises SizingError for traffic that cannot be, or if the promise held at no load at all."""
-    if not 0 < average_rps <= peak_rps:
-        raise SizingError(
-            f"average {average_rps:g} and peak {peak_rps:g} /s: expected 0 < average <= peak"
-        )
-    held = capacity(measured.steps, measured.slo)
-    if not held:
+    """Return the advice for this traffic; raises SizingError if the promise held at no load."""
+    if not measured.held_rps:
         least = measured.steps[0]
         raise SizingError(
-            f"the SLO is missed already at {least.offered:.3g} requests/s: p99 {least.p99_ms:.0f} "
-            f"ms (at most {measured.p99_ms:g}), errors {least.errors:.2%} (at most "
-            f"{measured.error_ratio:.2%})"
+            f"the promise is broken already at {least.offered:.3g} requests/s: "
+            f"p99 {least.p99_ms:.0f} ms, errors {least.errors:.2%}"
         )
-    curve = Curve.of(measured.steps)
-    most = held * (1 - MARGIN)
-    used = float(curve.cpus_at(most))
-    # Load -> metric -> decision -> a pod that is ready.
-    reaction = CLUSTER.reaction_seconds + pod_start_seconds(measured)
-    # From there on traffic may grow while nothing happens yet, and fills the pod just then.
+    most = measured.held_rps * (1 - MARGIN)
+    pod_start = SCHEDULING_SECONDS + measured.start_seconds + PROBE_SECONDS
+    reaction = HPA_REACTION_SECONDS + pod_start
+    # Traffic may grow from here while nothing happens yet, and fills the pod when help comes.
     acted_on = most / (1 + GROWTH_PER_MINUTE * reaction / 60)
-    percent = 100 * float(curve.cpus_at(acted_on)) / measured.cpus / (1 + CLUSTER.tolerance)
+    percent = 100 * measured.cpus_at(acted_on) / measured.cpus / (1 + HPA_TOLERANCE)
     target = min(max(math.floor(percent), 1), HIGHEST_TARGET)
-    at_target = min(most, curve.load_at(target / 100 * measured.cpus))
+    at_target = min(most, measured.load_at(target / 100 * measured.cpus))
     minimum = max(LEAST_PODS, math.ceil(average_rps / most) + 1)
     maximum = max(minimum, math.ceil(MOST_OVER_PEAK * peak_rps / most))
-    memory = math.ceil(measured.memory_bytes * MEMORY_MARGIN / MIB / MEMORY_STEP) * MEMORY_STEP
+    memory_steps = math.ceil(measured.memory_bytes * MEMORY_MARGIN / MIB / MEMORY_STEP_MIB)
     return Advice(
         peak_rps=peak_rps,
         average_rps=average_rps,
-        held_rps=held,
         capacity_rps=most,
-        capacity_cpus=used,
         reaction_seconds=reaction,
         target=target,
         target_rps=at_target,
-        cpu_millicores=round(1000 * measured.cpus),
-        memory_mib=memory,
+        memory_mib=memory_steps * MEMORY_STEP_MIB,
         minimum=minimum,
         peak_pods=min(max(minimum, math.ceil(peak_rps / at_target)), maximum),
         maximum=maximum,

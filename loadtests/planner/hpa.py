@@ -11,33 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-
-@dataclass(frozen=True)
-class Cluster:
-    """What the controller manager and metrics-server are set to: their defaults.
-
-    metrics-server looks every 15 s at what the pods used over 15 s, and the HPA looks at that
-    every 15 s: what it knows ends up to 15 s ago.
-    """
-
-    sync_seconds: int = 15
-    tolerance: float = 0.1
-    cpu_initialization_seconds: int = 300
-    metric_seconds: int = 15
-    metric_delay: int = 15
-
-    @property
-    def reaction_seconds(self) -> int:
-        """At most so long after traffic has changed the HPA has acted on it."""
-        return self.metric_seconds + self.metric_delay + self.sync_seconds
-
-
-CLUSTER = Cluster()
+# The defaults of the controller manager and of metrics-server. metrics-server looks every 15 s at
+# what the pods used over 15 s, and the autoscaler looks at that every 15 s: what it knows ends up
+# to 15 s ago.
+SYNC_SECONDS = METRIC_SECONDS = METRIC_DELAY_SECONDS = 15
+# The autoscaler has acted on a change of traffic after this at most.
+REACTION_SECONDS = METRIC_SECONDS + METRIC_DELAY_SECONDS + SYNC_SECONDS
+# A pod this young has to have been ready for a whole metric to count.
+CPU_INITIALIZATION_SECONDS = 300
+TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class Policy:
-    """At most so many pods, or so many percent, in the seconds before."""
+    """Change at most so many pods, or so many percent of them, in a period of seconds."""
 
     type: Literal["Pods", "Percent"]
     value: int
@@ -51,7 +38,7 @@ class Rules:
     stabilization: int
     policies: tuple[Policy, ...]
     select: Literal["Max", "Min", "Disabled"] = "Max"
-    tolerance: float = CLUSTER.tolerance
+    tolerance: float = TOLERANCE
 
 
 DEFAULT_UP = Rules(0, (Policy("Percent", 100, 15), Policy("Pods", 4, 15)))
@@ -71,10 +58,10 @@ class Autoscaler:
 
 @dataclass(frozen=True)
 class Pods:
-    """What the metrics say: `utilization` is the mean of those counted, as a share of the request.
+    """What the metrics say: `utilization` is the counted pods' mean, as a share of the request.
 
-    Missing are those that run and have no metric yet, unready those that are set aside: pending,
-    not ready, or with a metric from before they were ready.
+    Missing pods run and have no metric yet. Unready pods are set aside: they are pending, not
+    ready, or their metric is from before they were ready.
     """
 
     counted: int
@@ -91,8 +78,8 @@ def recommend(scaler: Autoscaler, current: int, pods: Pods) -> int:
     unready = pods.unready if ratio > 1 else 0
     if not pods.missing and not unready:
         return current if _tolerated(scaler, ratio) else math.ceil(ratio * pods.counted)
-    # Once more, carefully: who is missing is taken to use all of the target if it is about less
-    # pods and nothing if it is about more; who is not ready, nothing.
+    # Once more, carefully: a missing pod is taken to use all of the target if that asks for fewer
+    # pods and nothing if it asks for more; an unready pod is taken to use nothing.
     used = pods.utilization * pods.counted
     if ratio < 1:
         used += pods.missing * scaler.target / 100
@@ -105,7 +92,7 @@ def recommend(scaler: Autoscaler, current: int, pods: Pods) -> int:
 
 
 def _ratio(utilization: float, target: int) -> float:
-    # The API knows whole percent, and cuts off what is beyond.
+    # Utilisation is in whole percent, cut off.
     return math.floor(100 * utilization + 1e-9) / target
 
 
@@ -115,7 +102,7 @@ def _tolerated(scaler: Autoscaler, ratio: float) -> bool:
 
 @dataclass
 class Controller:
-    """One HPA: remembers what it recommended and what it changed."""
+    """One autoscaler, which remembers what it recommended and what it changed, with the times."""
 
     scaler: Autoscaler
     _recommended: list[tuple[float, int]] = field(default_factory=list)
@@ -124,11 +111,8 @@ class Controller:
     def decide(self, now: float, current: int, pods: Pods) -> int:
         """Return the replicas to have from now on, and remember that."""
         scaler = self.scaler
-        if current > scaler.maximum:
-            wanted = scaler.maximum
-        elif current < scaler.minimum:
-            wanted = scaler.minimum
-        else:
+        wanted = min(max(current, scaler.minimum), scaler.maximum)
+        if wanted == current:
             wanted = self._limit(now, current, self._stabilize(now, current, pods))
         if wanted != current:
             self._changes.append((now, wanted - current))
@@ -137,9 +121,9 @@ class Controller:
         return wanted
 
     def _stabilize(self, now: float, current: int, pods: Pods) -> int:
-        """Down only to the highest of the window's recommendations, up only to the lowest."""
+        """Return the recommendation; of its window, down goes to the highest, up to the lowest."""
         up, down = self.scaler.up.stabilization, self.scaler.down.stabilization
-        if not self._recommended:  # before the first, what is there counts as recommended
+        if not self._recommended:  # the replicas before the first look count as recommended
             self._recommended = [(now, current)]
         self._recommended = _after(self._recommended, now - max(up, down))
         wanted = recommend(self.scaler, current, pods)
@@ -149,31 +133,26 @@ class Controller:
         return min(max(current, least), most)
 
     def _limit(self, now: float, current: int, wanted: int) -> int:
-        """Let the policies have their say, then the minimum and the maximum."""
+        """Return the replicas that policies, minimum and maximum allow."""
         scaler = self.scaler
         if wanted > current:
-            most = self._change(now, current, scaler.up, 1)
-            return min(wanted, current + most, scaler.maximum)
+            return min(wanted, current + self._most(now, current, scaler.up, 1), scaler.maximum)
         if wanted < current:
-            most = self._change(now, current, scaler.down, -1)
-            return max(wanted, current - most, scaler.minimum)
+            return max(wanted, current - self._most(now, current, scaler.down, -1), scaler.minimum)
         return current
 
-    def _change(self, now: float, current: int, rules: Rules, sign: int) -> int:
-        """Return by how many pods the rules let the replicas change now."""
+    def _most(self, now: float, current: int, rules: Rules, sign: int) -> int:
+        """Return by how many pods the rules let the replicas change now, up (1) or down (-1)."""
         if rules.select == "Disabled":
             return 0
         changes = []
         for policy in rules.policies:
-            start = self._start(now, current, policy)
+            done = sum(change for _, change in _after(self._changes, now - policy.period))
+            start = current - done  # the replicas when the period began
             share = math.ceil(start * policy.value / 100 - 1e-9)
             change = policy.value if policy.type == "Pods" else share
-            changes.append(sign * (start - current) + change)
+            changes.append(change - sign * done)
         return max(0, min(changes) if rules.select == "Min" else max(changes))
-
-    def _start(self, now: float, current: int, policy: Policy) -> int:
-        """Return the replicas at the start of the policy's period."""
-        return current - sum(change for _, change in _after(self._changes, now - policy.period))
 
 
 def _after(events: Sequence[tuple[float, int]], cutoff: float) -> list[tuple[float, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -9,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_size import SIZING
 
-from tools.plan import __main__ as plan
-from tools.plan import manifests, traffic
-from tools.plan.hpa import (
+from loadtests.planner import PlanError, traffic
+from loadtests.planner import __main__ as planner
+from loadtests.planner.hpa import (
     DEFAULT_DOWN,
     DEFAULT_UP,
     Autoscaler,
@@ -23,9 +23,12 @@ from tools.plan.hpa import (
     Rules,
     recommend,
 )
-from tools.plan.simulate import Day, Pod, simulate, spans
-from tools.size.curve import Array, Curve
-from tools.size.errors import SizingError
+from loadtests.planner.inputs import read_behavior, read_sizing
+from loadtests.planner.pod import Array, Curve, Pod
+from loadtests.planner.simulate import simulate, spans
+
+# What the machinery's test_size.py holds to be the advice of `make size` for its own measurement.
+RECORD = Path(__file__).with_name("sizing.json")
 
 HALF = Autoscaler(1, 1000, target=50)
 # Does 100 requests/s for one CPU, in 10 ms; beyond that it refuses.
@@ -235,7 +238,7 @@ def test_a_trace_is_read_between_its_lines(tmp_path: Path) -> None:
 def test_a_bad_trace_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "day.csv"
     file.write_text(text)
-    with pytest.raises(SizingError, match=message):
+    with pytest.raises(PlanError, match=message):
         traffic.read(file)
 
 
@@ -251,7 +254,7 @@ spec:
       policies: [{type: Pods, value: 2, periodSeconds: 60}]
 """
     )
-    up, down = manifests.behavior(tmp_path)
+    up, down = read_behavior(tmp_path)
     assert up == replace(DEFAULT_UP, stabilization=30)
     assert down == Rules(DEFAULT_DOWN.stabilization, (Policy("Pods", 2, 60),), "Min")
 
@@ -262,29 +265,65 @@ def test_spans_put_neighbours_together() -> None:
     assert spans(np.zeros(3, dtype=bool)) == []
 
 
+@pytest.fixture
+def service(tmp_path: Path) -> Path:
+    """The part of a service that the planner reads; returns the path of its sizing.json."""
+    overlay, base = tmp_path / "k8s" / "overlays" / "production", tmp_path / "k8s" / "base"
+    overlay.mkdir(parents=True)
+    base.mkdir()
+    (base / "hpa.yaml").write_text("kind: HorizontalPodAutoscaler\nspec: {}\n")
+    return Path(shutil.copy(RECORD, overlay))
+
+
+def test_the_curve_is_what_was_measured(service: Path) -> None:
+    curve = read_sizing(service).curve
+    assert curve.cpus_at(np.array(650)) == pytest.approx(0.65)
+    assert curve.load_at(0.65) == pytest.approx(650)
+    assert curve.answered_at(np.array([1100, 9999])) == pytest.approx([990, 990])
+    assert curve.p99_at(np.array([0, 900])) == pytest.approx([5, 40])
+
+
+def test_it_advises_as_make_size_does(service: Path) -> None:
+    sizing = read_sizing(service)
+    assert sizing.pod_start_seconds == pytest.approx(12)
+    assert sizing.scaler_for(peak_rps=5000, average_rps=2000) == sizing.scaler
+    few = sizing.scaler_for(peak_rps=5, average_rps=1)
+    assert (few.minimum, few.maximum, few.target) == (3, 3, sizing.scaler.target)
+
+
+def test_a_bad_record_is_named(service: Path) -> None:
+    for text in ("", "{}", "[]", '{"measured": {"steps": []}, "advice": {}}'):
+        service.write_text(text)
+        with pytest.raises(PlanError, match="sizing.json is not what make size writes"):
+            read_sizing(service)
+    shutil.copy(RECORD, service)
+    shutil.rmtree(service.parents[2] / "base")
+    with pytest.raises(PlanError, match="no HorizontalPodAutoscaler in .*k8s/base"):
+        read_sizing(service)
+
+
 def test_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record, picture = tmp_path / "sizing.json", tmp_path / "plan.png"
-    monkeypatch.setattr(manifests, "behavior", lambda: (DEFAULT_UP, DEFAULT_DOWN))
+    monkeypatch.chdir(service.parent)
+    picture = service.parent / "build" / "plan.png"
 
     def run(*words: str) -> int:
-        command = ["plan", f"--sizing={record}", f"--out={picture}", *words]
-        monkeypatch.setattr(sys, "argv", command)
-        return plan.main()
+        monkeypatch.setattr(sys, "argv", ["planner", *words])
+        return planner.main()
 
     assert run() == 2
-    assert "nothing is measured yet" in capsys.readouterr().out
-    SIZING.write(record)
-    assert run("--peak-rps=5000") == 0
+    assert "production/sizing.json; `make size` of a service writes it" in capsys.readouterr().out
+    assert run("sizing.json", "--peak-rps=9000") == 0
     said = capsys.readouterr().out
-    assert "Kubernetes' defaults" in said
+    for plan in ("as in sizing.yaml", "for this traffic", "Kubernetes' defaults", "target 40 %"):
+        assert plan in said
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert run(f"--trace={tmp_path / 'none.csv'}") == 2
-    assert "none.csv: No such file" in capsys.readouterr().out.replace("\n", " ")
+    assert run("sizing.json", "--trace=none.csv") == 2
+    assert "none.csv: No such file" in capsys.readouterr().out
 
 
 def test_a_day_without_traffic_is_no_division_by_zero() -> None:
-    day: Day = simulate(steady(0), POD, HALF)
+    day = simulate(steady(0), POD, HALF)
     assert day.shed == 0
     assert not day.broken(100, 0.001).any()

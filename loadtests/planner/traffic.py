@@ -1,4 +1,4 @@
-"""A day's traffic, a value for each second: from a file, or a day as services for people see it."""
+"""A day's traffic, a rate for each second: from a file, or as services for people have it."""
 
 from __future__ import annotations
 
@@ -6,48 +6,28 @@ import csv
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tools.size.errors import SizingError
+from loadtests.planner import PlanError
+from loadtests.planner.pod import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 DAY = 24 * 3600
 LONGEST = 7 * DAY
 SEED = 0
-# Traffic at full hours, of the day's high: night, morning rise, noon, afternoon, evening, night.
+# Traffic in percent of the day's high: night, morning rise, noon, afternoon, evening, night.
 HOURS = (0, 2, 4, 6, 7, 8, 9, 10, 12, 13, 14, 16, 18, 19.5, 21, 22, 23, 24)
-SHARES = (
-    0.3,
-    0.2,
-    0.17,
-    0.2,
-    0.3,
-    0.5,
-    0.7,
-    0.78,
-    0.82,
-    0.76,
-    0.8,
-    0.78,
-    0.72,
-    0.8,
-    0.7,
-    0.55,
-    0.4,
-    0.3,
-)
-# How traffic strays from that: by so much, for about so long.
+PERCENTS = (30, 20, 17, 20, 30, 50, 70, 78, 82, 76, 80, 78, 72, 80, 70, 55, 40, 30)
+# The noise upon that: a share of the traffic, and how long a deviation lasts.
 NOISE, NOISE_SECONDS = 0.04, 90
-# Once a day something sends people here within a minute: a mailing, a retry after an outage.
+# A jump once a day: a mailing, or retries after an outage, bring half as many people again.
 JUMP_HOUR, JUMP, JUMP_RISE_SECONDS, JUMP_FALL_SECONDS = 11, 0.5, 60, 900
 
 
 def synthetic(peak_rps: float) -> Array:
     """Return a day whose busiest minute has `peak_rps` requests a second; always the same."""
     seconds = np.arange(DAY, dtype=float)
-    base = np.interp(seconds / 3600, HOURS, SHARES)
+    base = np.interp(seconds / 3600, HOURS, PERCENTS)
     since = seconds - JUMP_HOUR * 3600
     jump = np.clip(since / JUMP_RISE_SECONDS, 0, 1) * np.exp(
         -np.maximum(since, 0) / JUMP_FALL_SECONDS
@@ -74,33 +54,32 @@ def scale(offered: Array, peak_rps: float) -> Array:
 def read(file: Path) -> Array:
     """Return the traffic of a CSV file with the columns time and rps, a value for each second.
 
-    Time is in seconds or as in 2026-11-20T14:00; in between, straight lines. Raises SizingError
+    Time is in seconds or as in 2026-11-20T14:00; in between, straight lines. Raises PlanError
     with the line at fault.
     """
     try:
         with file.open(newline="") as lines:
             rows = list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError) as error:
-        raise SizingError(
-            f"{file}: {getattr(error, 'strerror', None) or 'not a text file'}"
-        ) from None
+        why = getattr(error, "strerror", None) or "not a text file"
+        raise PlanError(f"{file}: {why}") from None
     times, rates = [], []
     for number, row in enumerate(rows, start=2):
         try:
             times.append(_seconds(row["time"]))
             rates.append(float(row["rps"]))
         except KeyError as missing:
-            raise SizingError(f"{file}: no column {missing}; the first line is time,rps") from None
+            raise PlanError(f"{file}: no column {missing}; the first line is time,rps") from None
         except (TypeError, ValueError):
-            raise SizingError(f"{file}, line {number}: expected a time and a number") from None
+            raise PlanError(f"{file}, line {number}: expected a time and a number") from None
         if not (math.isfinite(times[-1]) and 0 <= rates[-1] < math.inf):
-            raise SizingError(f"{file}, line {number}: expected a rate of 0 or more")
+            raise PlanError(f"{file}, line {number}: expected a rate of 0 or more")
         if len(times) > 1 and times[-1] <= times[-2]:
-            raise SizingError(f"{file}, line {number}: time does not go on")
+            raise PlanError(f"{file}, line {number}: time does not go on")
     if times and max(rates) == 0:
-        raise SizingError(f"{file}: expected some traffic")
+        raise PlanError(f"{file}: expected some traffic")
     if len(times) < 2 or not 60 <= times[-1] - times[0] <= LONGEST:
-        raise SizingError(f"{file}: expected a minute to a week of traffic")
+        raise PlanError(f"{file}: expected a minute to a week of traffic")
     seconds = np.arange(times[0], times[-1])
     return np.asarray(np.interp(seconds, times, rates))
 
