@@ -83,7 +83,8 @@ def _facts(summary: Summary, thresholds: Thresholds) -> list[Fact]:
     if found := summary.labelled:
         about = f"of {found.used:,} labelled pairs only the candidate, only live was right"
         if found.unknown or found.unusable:
-            about += f"; unused: {found.unknown:,} of no pair read, {found.unusable:,} of many rows"
+            about += f"; {found.unknown:,} labels are of pairs that were not read"
+            about += f", {found.unusable:,} of pairs that do not tell both answers"
         facts.append(Fact("labels", f"{found.better:,} : {found.worse:,}", about))
     if len(summary.times.live):
         live, candidate = np.quantile([summary.times.live, summary.times.candidate], 0.99, axis=1)

@@ -112,7 +112,7 @@ def differences(summary: Summary) -> Table:
 
 
 def fields(summary: Summary) -> Table:
-    compared, rows = summary.good + summary.bad, []
+    compared, rows = max(summary.good + summary.bad, 1), []
     for path, found in list(summary.fields.items())[:MAX_FIELDS]:
         examples = "; ".join(
             f"{_value(sides.live)} → {_value(sides.candidate)} ({pair_id[:8]})"
@@ -138,7 +138,7 @@ def _counted(
     return Table(
         [*head, "Share", "Meaning"],
         [
-            [name.replace("_", " "), f"{n:,}", percent(n / whole), meanings.get(name, "")]
+            [name.replace("_", " "), f"{n:,}", percent(n / max(whole, 1)), meanings.get(name, "")]
             for name, n in counts.items()
             if n
         ],
