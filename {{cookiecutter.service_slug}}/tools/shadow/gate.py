@@ -18,6 +18,7 @@ from tools.shadow.summary import Summary
 from tools.shadow.thresholds import Thresholds
 from tools.shadow.words import percent
 
+Claim = tuple[Array, str]  # the log of the evidence for it, and what it says
 EXIT_CODES = {"promote": 0, "reject": 1, "inconclusive": 2}
 
 
@@ -78,65 +79,52 @@ def _agreement(summary: Summary, thresholds: Thresholds) -> Rule:
     low, high = statistics.bounds(good, bad, thresholds.evidence.alpha)
     return _proven(
         "agreement",
-        thresholds,
         f"{good:,} of {good + bad:,} pairs agree, so between {percent(low)} and {percent(high)} of "
         "all",
-        statistics.log_e_above(good, bad, asked),
-        f"above the {percent(asked)} asked for",
-        statistics.log_e_below(good, bad, asked),
-        f"below the {percent(asked)} asked for",
+        thresholds,
+        (statistics.log_e_above(good, bad, asked), f"above the {percent(asked)} asked for"),
+        (statistics.log_e_below(good, bad, asked), f"below the {percent(asked)} asked for"),
     )
 
 
 def _labels(labelled: Labelled | None, thresholds: Thresholds) -> Rule:
     if labelled is None:
         return Rule("labels", "open", "none were given, and mode improve decides by them")
-    counts = (labelled.better, labelled.same, labelled.worse)
-    margin = thresholds.improve.margin
+    better, worse, margin = labelled.better, labelled.worse, thresholds.improve.margin
+    counts, less_often = (better, labelled.same, worse), f"{percent(margin)} less often than live"
     return _proven(
         "labels",
+        f"of {labelled.used:,} labelled pairs the candidate alone is right in {better:,}, live "
+        f"alone in {worse:,}",
         thresholds,
-        f"of {labelled.used:,} labelled pairs the candidate alone is right in {labelled.better:,}, "
-        f"live alone in {labelled.worse:,}",
-        statistics.log_e_not_worse(*counts, margin),
-        f"right at most {percent(margin)} less often than live",
-        statistics.log_e_worse(*counts, margin),
-        f"right over {percent(margin)} less often than live",
+        (statistics.log_e_not_worse(*counts, margin), f"right at most {less_often}"),
+        (statistics.log_e_worse(*counts, margin), f"right over {less_often}"),
     )
 
 
 def _latency(summary: Summary, thresholds: Thresholds) -> Rule:
     slow, judged = summary.times.slow, summary.times.judged
     allowed = thresholds.latency.slow_share
+    counts = (judged - slow, slow, 1 - allowed)
     return _proven(
         "latency",
-        thresholds,
         f"{slow:,} of {judged:,} copies were slow",
-        statistics.log_e_above(judged - slow, slow, 1 - allowed),
-        f"less than the {percent(allowed)} allowed",
-        statistics.log_e_below(judged - slow, slow, 1 - allowed),
-        f"more than the {percent(allowed)} allowed",
+        thresholds,
+        (statistics.log_e_above(*counts), f"less than the {percent(allowed)} allowed"),
+        (statistics.log_e_below(*counts), f"more than the {percent(allowed)} allowed"),
     )
 
 
-def _proven(
-    name: str,
-    thresholds: Thresholds,
-    found: str,
-    for_it: Array,
-    good: str,
-    against: Array,
-    bad: str,
-) -> Rule:
-    """Return the rule that the evidence decides; `good` and `bad` say what it may prove."""
+def _proven(name: str, found: str, thresholds: Thresholds, good: Claim, bad: Claim) -> Rule:
+    """Return the rule that the evidence decides, for the good claim or for the bad one."""
     alpha = thresholds.evidence.alpha
     ways_to_fail = 3 if thresholds.mode == "improve" else 2
     confidence = f"with {percent(1 - alpha)} confidence"
-    if for_it >= -log(alpha):
-        return Rule(name, "passed", f"{found}: {good}, {confidence}")
-    if against >= -log(alpha / ways_to_fail):
-        return Rule(name, "failed", f"{found}: {bad}, {confidence}")
-    return Rule(name, "open", f"{found}: whether that is {good} is not certain yet")
+    if good[0] >= -log(alpha):
+        return Rule(name, "passed", f"{found}: {good[1]}, {confidence}")
+    if bad[0] >= -log(alpha / ways_to_fail):
+        return Rule(name, "failed", f"{found}: {bad[1]}, {confidence}")
+    return Rule(name, "open", f"{found}: whether that is {good[1]} is not certain yet")
 
 
 def _enough(summary: Summary, thresholds: Thresholds) -> list[Rule]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from tools.shadow import charts, statistics, tables
+from tools.shadow.coverage import by_frequency
 from tools.shadow.gate import Decision
 from tools.shadow.summary import Summary
 from tools.shadow.tables import Table
@@ -65,8 +64,12 @@ def make_report(
     if summary.fields:
         words = "In how many pairs, the most frequent first, with a few examples."
         sections.append(Section("Fields that differ", words, tables=[tables.fields(summary)]))
-    words = "Lines of log, from as many pods as were given."
-    sections.append(Section("What was read", words, tables=[tables.lines(read, summary)]))
+    lines = read | {
+        f"pairs of other versions ({live or '?'} and {candidate or '?'})": pairs
+        for (live, candidate), pairs in summary.others.items()
+    }
+    words = "; ".join(f"{kind}: {n:,}" for kind, n in by_frequency(lines).items())
+    sections.append(Section("Lines of log that were read", f"{words or 'none'}."))
     return Report(service, summary, decision, facts, sections)
 
 
@@ -86,10 +89,6 @@ def _facts(summary: Summary, thresholds: Thresholds) -> list[Fact]:
             about += f"; {found.unknown:,} labels are of pairs that were not read"
             about += f", {found.unusable:,} of pairs that do not tell both answers"
         facts.append(Fact("labels", f"{found.better:,} : {found.worse:,}", about))
-    if len(summary.times.live):
-        live, candidate = np.quantile([summary.times.live, summary.times.candidate], 0.99, axis=1)
-        about = f"live {live:.3g} ms" + (f", {candidate / live - 1:+.0%}" if live else "")
-        facts.append(Fact("inference, p99", f"{candidate:.3g} ms", about))
     return facts
 
 

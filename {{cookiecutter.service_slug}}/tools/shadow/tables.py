@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import UNSET
 
-from tools.shadow.coverage import by_frequency
 from tools.shadow.statistics import quantile_differences
 from tools.shadow.summary import Summary
 from tools.shadow.words import percent
@@ -122,14 +121,6 @@ def fields(summary: Summary) -> Table:
     if (more := len(summary.fields) - MAX_FIELDS) > 0:
         rows.append([f"{more} more", "", "", ""])
     return Table(["Field", "Pairs", "Share", "Live → candidate (pair)"], rows)
-
-
-def lines(read: dict[str, int], summary: Summary) -> Table:
-    """Return what was read. `read`: numbers of lines, by kind."""
-    rows = [[kind, f"{n:,}"] for kind, n in by_frequency(read).items()]
-    for (live, candidate), n in summary.others.items():
-        rows.append([f"pairs of other versions ({live or '?'} and {candidate or '?'})", f"{n:,}"])
-    return Table(["Lines", "Count"], rows)
 
 
 def _counted(
