@@ -13,13 +13,16 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test machinery check format docs clean bench telemetry overload soak shadow survive memory startup plan cluster
+.PHONY: help demo shadow-demo test machinery check format docs clean bench telemetry overload soak shadow simulate survive memory startup plan cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/generate ## generate a service, train it, serve it, call it; ONCE=1: then stop
 	@$(bin)/python tests/demo.py $(if $(ONCE),--once)
+
+shadow-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a good candidate promoted and a worse one rejected (4 minutes)
+	@$(bin)/python -m loadtests.shadow_demo
 
 test: check build/manifests/done machinery ## everything: checks, machinery, the generated service's own tests, end to end
 	$(bin)/python -m pytest
@@ -58,6 +61,9 @@ soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="-
 
 shadow: $(VENV)/bench ## what shadow traffic costs the live service, about 17 minutes (ARGS="--rounds 1")
 	@$(bin)/python -m loadtests.shadow $(ARGS)
+
+simulate: $(VENV)/test ## prove by simulation that the gate may be asked after every pair
+	@$(bin)/python -m loadtests.simulate_gate $(ARGS)
 
 survive: $(VENV)/test ## stops, crashes, hostile clients, poison, lost telemetry: 20 times over
 	$(bin)/python -m pytest --times 20 $(ARGS) $(addprefix tests/test_,hostile.py overload.py lifecycle.py) \

@@ -1,1 +1,1 @@
-"""Ghost mode, judged: reads what the live service logged, reports it, and decides by it."""
+"""Shadow traffic, judged: reads what the live service logged, reports it, and decides by it."""

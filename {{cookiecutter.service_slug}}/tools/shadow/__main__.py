@@ -1,4 +1,4 @@
-"""`python -m tools.shadow`: report on a candidate, decide by rule, or prove the rule."""
+"""`python -m tools.shadow`: report on a candidate, or decide on it by rule."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import NoReturn
 
 from tools.shadow import events, gate, labels, summary, thresholds
 
-ROOT = Path(__file__).parents[2]
-# Beside the gate's 0, 1 and 2, so that no mistake, in use or of ours, passes for a verdict.
+# Exit code for a mistake, in use or of ours: none of the gate's 0, 1 and 2, which are verdicts.
 NO_VERDICT = 3
 
 
@@ -34,14 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--labels", type=Path, help="CSV or JSON lines: pair_id, truth")
         command.add_argument("--thresholds", type=Path, default=thresholds.PATH)
     commands.choices["report"].add_argument("--out", type=Path, default=Path("shadow-report.html"))
-    simulation = commands.add_parser("simulate", help="prove the gate by simulation")
-    simulation.add_argument("--out", type=Path, default=Path("shadow-simulation.png"))
     given = parser.parse_args(arguments)
-    if given.command == "simulate":
-        from tools.shadow import simulate
-
-        simulate.main(given.out)
-        return 0
     try:
         limits = thresholds.read(given.thresholds)
         truths = labels.read(given.labels) if given.labels else None
@@ -54,13 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command == "gate":
         print(json.dumps(gate.as_json(decision, seen, limits), indent=2))
         return decision.exit_code
-    # What draws takes a second to import, and the gate does not need it.
+    # Imported here: what draws takes a second to import, and the gate does not need it.
     from tools.shadow.markdown import as_markdown
     from tools.shadow.page import as_page
     from tools.shadow.report import make_report
 
-    service = tomllib.loads((ROOT / "service.toml").read_text())["name"]
-    report = make_report(service, seen, found.reading, limits, decision)
+    service = tomllib.loads(thresholds.PATH.with_name("service.toml").read_text())["name"]
+    report = make_report(service, seen, found.lines, limits, decision)
     given.out.write_text(as_page(report), encoding="utf-8")
     given.out.with_suffix(".md").write_text(as_markdown(report), encoding="utf-8")
     print(f"{decision.verdict}: {decision.because}")
@@ -69,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """Exit with the code of `main`; a fault must not pass for Python's 1, which is a rejection."""
+    """Exit with the code of `main`; a fault of ours must not look like Python's 1, a rejection."""
     try:
         code = main()
     except Exception:

@@ -1,29 +1,32 @@
-"""What the live service logged about its copies, read from the logs of any number of pods.
+"""The events of shadow traffic, read from the live service's logs, of any number of pods.
 
 Lines may come in any order, more than once, cut short, behind a prefix (`kubectl logs --prefix`,
-`--timestamps`) and among lines that have nothing to do with ghost mode.
+`--timestamps`) and among lines of anything else.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from fileinput import FileInput
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 Verdict = Literal["match", "within_tolerance", "mismatch", "candidate_error", "not_compared"]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
-Flip = tuple[str | int | float | bool | None, str | int | float | bool | None, int]
+
+# Workers log their counts when they start and every 10 seconds; three times that is surely late.
+COUNTS_EVERY = timedelta(seconds=30)
 
 
 class Side(msgspec.Struct, frozen=True, gc=False):
     """One of the two answers of a pair; what is not known of it is None."""
 
     version: str | None = None
-    status: int | None = None
     inference_ms: float | None = None
     total_ms: float | None = None
 
@@ -37,7 +40,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Pair(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.pair"):
-    """One copy and what came of it."""
+    """One copy and what came of it. `flips`: live's class, the candidate's, and rows of that."""
 
     time: Time = msgspec.field(name="timestamp")
     pair_id: str
@@ -47,7 +50,7 @@ class Pair(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.pair"):
     candidate: Side
     reason: str | None = None
     rows: int = 1
-    flips: tuple[Flip, ...] | None = None
+    flips: tuple[tuple[Any, Any, int], ...] | None = None
     deltas: dict[str, tuple[float | None, ...]] | None = None
     fields: tuple[Difference, ...] | None = None
 
@@ -61,12 +64,22 @@ class Pair(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.pair"):
         return self.verdict != "not_compared"
 
 
-class Counts(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.counts"):
+class Totals(msgspec.Struct, frozen=True):
     """What a worker has counted since it started, `seconds` ago."""
 
     time: Time = msgspec.field(name="timestamp")
     worker: str
     seconds: float
+
+    @property
+    def has_past(self) -> bool:
+        """Whether the worker is older than these totals: a new one logs its first ones at once."""
+        return self.seconds > COUNTS_EVERY.total_seconds()
+
+
+class Counts(Totals, frozen=True, tag_field="event", tag="shadow.counts"):
+    """The totals of a worker of the live service."""
+
     eligible: int
     sampled_out: int = 0
     skipped: dict[str, int] = {}
@@ -76,8 +89,8 @@ class Counts(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.counts"
     expired: int = 0
     lost_at_exit: int = 0
     queued: int = 0
-    live_cpu_seconds: float = 0.0
-    live_requests: int = 0
+    cpu_seconds: float = msgspec.field(name="live_cpu_seconds", default=0.0)
+    requests: int = msgspec.field(name="live_requests", default=0)
 
     @property
     def add_up(self) -> bool:
@@ -87,104 +100,78 @@ class Counts(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.counts"
         return self.eligible == unsent + self.enqueued and self.enqueued == ended
 
 
-class Usage(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.usage"):
-    """What a worker of the candidate has used for copies since it started, `seconds` ago."""
+class Usage(Totals, frozen=True, tag_field="event", tag="shadow.usage"):
+    """The totals of a worker of the candidate: CPU time that copies took."""
 
-    time: Time = msgspec.field(name="timestamp")
-    worker: str
-    seconds: float
     version: str
     requests: int
     cpu_seconds: float
 
 
-@dataclass
-class Reading:
-    """How many lines there were, and of what kind."""
-
-    pairs: int = 0
-    counts: int = 0
-    usages: int = 0
-    duplicates: int = 0
-    broken: int = 0
-    foreign: int = 0
+Some = TypeVar("Some", bound=Totals)
 
 
 @dataclass(frozen=True)
 class Events:
-    """Every event once: pairs in order of time, the rest by worker, in order of its age."""
+    """Every event once: pairs in order of time, and each worker's first and last totals.
+
+    `lines`: how many lines were read, by kind.
+    """
 
     pairs: list[Pair]
-    counts: dict[str, list[Counts]]
-    usages: dict[str, list[Usage]]
-    reading: Reading
+    counts: dict[str, tuple[Counts, Counts]]
+    usages: dict[str, tuple[Usage, Usage]]
+    lines: Counter[str]
 
 
-Cumulative = TypeVar("Cumulative", Counts, Usage)
-
+_age = attrgetter("seconds")
 _decode = msgspec.json.Decoder(Pair | Counts | Usage).decode
 
 
-def read_files(names: Iterable[str]) -> Events:
+def read_files(names: list[str]) -> Events:
     """Return the events of all files together; "-" is standard input.
 
     Raises OSError for a file that cannot be read.
     """
-
-    def lines() -> Iterator[bytes]:
-        for name in names:
-            if name == "-":
-                yield from sys.stdin.buffer
-            else:
-                with open(name, "rb") as stream:
-                    yield from stream
-
-    return read(lines())
+    with FileInput(names, mode="rb") as lines:
+        return read(lines)
 
 
 def read(lines: Iterable[bytes]) -> Events:
     """Return the events among lines of log."""
     pairs: dict[str, Pair] = {}
-    counts: dict[tuple[str, float], Counts] = {}
-    usages: dict[tuple[str, float], Usage] = {}
-    reading = Reading()
+    counts: dict[str, tuple[Counts, Counts]] = {}
+    usages: dict[str, tuple[Usage, Usage]] = {}
+    kinds: Counter[str] = Counter()
     for line in lines:
         # A line cut short before its event's name is not told from a foreign one; neither is
         # evidence, and a pair that is missing shows in the counts.
         if b'"shadow.' not in line:
-            reading.foreign += bool(line.strip())
+            kinds["of something else"] += bool(line.strip())
             continue
         try:
             event = _decode(line[line.index(b"{") :])
         except ValueError:  # no brace, no JSON, or not of the schema
-            reading.broken += 1
+            kinds["of shadow traffic, but cut short or broken"] += 1
             continue
         match event:
             case Counts():
-                reading.counts += 1
-                reading.duplicates += (event.worker, event.seconds) in counts
-                counts[event.worker, event.seconds] = event
+                kinds["counts of workers"] += 1
+                _note(counts, event)
             case Usage():
-                reading.usages += 1
-                reading.duplicates += (event.worker, event.seconds) in usages
-                usages[event.worker, event.seconds] = event
+                kinds["counts of workers"] += 1
+                _note(usages, event)
             case Pair():
-                reading.pairs += 1
-                known = pairs.get(event.pair_id)
-                reading.duplicates += known is not None
-                # Which of two that differ must not depend on the order of the files.
-                if known is None or (event.time, event.verdict) < (known.time, known.verdict):
+                known = pairs.setdefault(event.pair_id, event)
+                kinds["pairs" if known is event else "pairs read more than once"] += 1
+                # Which of two that differ is kept must not depend on the order of the files.
+                if (event.time, event.verdict) < (known.time, known.verdict):
                     pairs[event.pair_id] = event
-    return Events(
-        sorted(pairs.values(), key=lambda pair: (pair.time, pair.pair_id)),
-        _by_worker(counts.values()),
-        _by_worker(usages.values()),
-        reading,
-    )
+    ordered = sorted(pairs.values(), key=lambda pair: (pair.time, pair.pair_id))
+    return Events(ordered, counts, usages, kinds)
 
 
-def _by_worker(found: Iterable[Cumulative]) -> dict[str, list[Cumulative]]:
-    by_worker: dict[str, list[Cumulative]] = {}
-    for event in sorted(found, key=lambda event: (event.worker, event.seconds)):
-        by_worker.setdefault(event.worker, []).append(event)
-    return by_worker
+def _note(ends: dict[str, tuple[Some, Some]], totals: Some) -> None:
+    """Keep a worker's first and last totals."""
+    first, last = ends.get(totals.worker, (totals, totals))
+    ends[totals.worker] = min(first, totals, key=_age), max(last, totals, key=_age)

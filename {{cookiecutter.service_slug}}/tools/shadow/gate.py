@@ -1,7 +1,7 @@
 """The verdict: promote, reject or inconclusive, and the rule that decided, in plain words.
 
-All rules must pass for a promotion, so none needs a stricter alpha for the company it keeps. Any
-one proof of harm rejects, so each of those gets its part of alpha.
+All rules must pass for a promotion, so each may use all of alpha. Any one proof of harm rejects,
+so these share alpha among them.
 """
 
 from __future__ import annotations
@@ -9,25 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from math import log
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tools.shadow import statistics
 from tools.shadow.labels import Labelled
 from tools.shadow.statistics import Array
 from tools.shadow.summary import Summary
 from tools.shadow.thresholds import Thresholds
-from tools.shadow.words import percent, period
+from tools.shadow.words import percent
 
-State = Literal["passed", "failed", "open"]
-
-HOUR = timedelta(hours=1)
+Claim = tuple[Array, str]  # the log of the evidence for it, and what it says
 EXIT_CODES = {"promote": 0, "reject": 1, "inconclusive": 2}
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     name: str
-    state: State
+    state: Literal["passed", "failed", "open"]
     words: str
 
 
@@ -44,19 +41,17 @@ class Decision:
 
 def decide(summary: Summary, thresholds: Thresholds) -> Decision:
     """Return the decision; sound however often, and whenever, it is asked for."""
-    rules = [
-        _agreement(summary, thresholds),
-        *([_labels(summary.labelled, thresholds)] if thresholds.mode == "improve" else []),
-        _latency(summary, thresholds),
-        *_enough(summary, thresholds),
-    ]
+    rules = [_agreement(summary, thresholds)]
+    if thresholds.mode == "improve":
+        rules.append(_labels(summary.labelled, thresholds))
+    rules += [_latency(summary, thresholds), *_enough(summary, thresholds)]
     if summary.same_version:
         because = "live is its own candidate: this measures the noise, there is nothing to promote"
         return Decision("inconclusive", because, rules)
-    if failed := [rule for rule in rules if rule.state == "failed"]:
-        return Decision("reject", "; ".join(f"{r.name}: {r.words}" for r in failed), rules)
-    if still := [rule for rule in rules if rule.state == "open"]:
-        return Decision("inconclusive", "; ".join(f"{r.name}: {r.words}" for r in still), rules)
+    if failed := [f"{rule.name}: {rule.words}" for rule in rules if rule.state == "failed"]:
+        return Decision("reject", "; ".join(failed), rules)
+    if still := [f"{rule.name}: {rule.words}" for rule in rules if rule.state == "open"]:
+        return Decision("inconclusive", "; ".join(still), rules)
     return Decision("promote", f"every rule has passed; {rules[0].words}", rules)
 
 
@@ -74,104 +69,83 @@ def as_json(decision: Decision, summary: Summary, thresholds: Thresholds) -> dic
         "agreement_bounds": [round(low, 6), round(high, 6)],
         "candidate_errors": summary.verdicts["candidate_error"],
         "coverage": round(summary.coverage.share, 6),
-        "hours": round(summary.duration / HOUR, 4),
+        "hours": round(summary.hours, 4),
         "rules": {rule.name: {"state": rule.state, "words": rule.words} for rule in decision.rules},
     }
 
 
 def _agreement(summary: Summary, thresholds: Thresholds) -> Rule:
-    good, bad, share = summary.good, summary.bad, thresholds.agreement
+    good, bad, asked = summary.good, summary.bad, thresholds.agreement
     low, high = statistics.bounds(good, bad, thresholds.evidence.alpha)
     return _proven(
         "agreement",
-        statistics.log_e_above(good, bad, share),
-        statistics.log_e_below(good, bad, share),
-        thresholds,
         f"{good:,} of {good + bad:,} pairs agree, so between {percent(low)} and {percent(high)} of "
         "all",
-        f"above the {percent(share)} asked for",
-        f"below the {percent(share)} asked for",
+        thresholds,
+        (statistics.log_e_above(good, bad, asked), f"above the {percent(asked)} asked for"),
+        (statistics.log_e_below(good, bad, asked), f"below the {percent(asked)} asked for"),
     )
 
 
 def _labels(labelled: Labelled | None, thresholds: Thresholds) -> Rule:
     if labelled is None:
         return Rule("labels", "open", "none were given, and mode improve decides by them")
-    counts = (labelled.better, labelled.same, labelled.worse)
-    margin = thresholds.improve.margin
+    better, worse, margin = labelled.better, labelled.worse, thresholds.improve.margin
+    counts, less_often = (better, labelled.same, worse), f"{percent(margin)} less often than live"
     return _proven(
         "labels",
-        statistics.log_e_not_worse(*counts, margin),
-        statistics.log_e_worse(*counts, margin),
+        f"of {labelled.used:,} labelled pairs the candidate alone is right in {better:,}, live "
+        f"alone in {worse:,}",
         thresholds,
-        f"of {labelled.used:,} labelled pairs the candidate alone is right in {labelled.better:,}, "
-        f"live alone in {labelled.worse:,}",
-        f"right at most {percent(margin)} less often than live",
-        f"right over {percent(margin)} less often than live",
+        (statistics.log_e_not_worse(*counts, margin), f"right at most {less_often}"),
+        (statistics.log_e_worse(*counts, margin), f"right over {less_often}"),
     )
 
 
 def _latency(summary: Summary, thresholds: Thresholds) -> Rule:
     slow, judged = summary.times.slow, summary.times.judged
     allowed = thresholds.latency.slow_share
+    counts = (judged - slow, slow, 1 - allowed)
     return _proven(
         "latency",
-        statistics.log_e_above(judged - slow, slow, 1 - allowed),
-        statistics.log_e_below(judged - slow, slow, 1 - allowed),
-        thresholds,
         f"{slow:,} of {judged:,} copies were slow",
-        f"less than the {percent(allowed)} allowed",
-        f"more than the {percent(allowed)} allowed",
+        thresholds,
+        (statistics.log_e_above(*counts), f"less than the {percent(allowed)} allowed"),
+        (statistics.log_e_below(*counts), f"more than the {percent(allowed)} allowed"),
     )
 
 
-def _proven(
-    name: str,
-    for_it: Array,
-    against_it: Array,
-    thresholds: Thresholds,
-    found: str,
-    good: str,
-    bad: str,
-) -> Rule:
-    """Return the rule that the evidence decides; `good` and `bad` say what it may prove."""
+def _proven(name: str, found: str, thresholds: Thresholds, good: Claim, bad: Claim) -> Rule:
+    """Return the rule that the evidence decides, for the good claim or for the bad one."""
     alpha = thresholds.evidence.alpha
     ways_to_fail = 3 if thresholds.mode == "improve" else 2
     confidence = f"with {percent(1 - alpha)} confidence"
-    if for_it >= -log(alpha):
-        return Rule(name, "passed", f"{found}: {good}, {confidence}")
-    if against_it >= -log(alpha / ways_to_fail):
-        return Rule(name, "failed", f"{found}: {bad}, {confidence}")
-    return Rule(name, "open", f"{found}: whether that is {good} is not certain yet")
+    if good[0] >= -log(alpha):
+        return Rule(name, "passed", f"{found}: {good[1]}, {confidence}")
+    if bad[0] >= -log(alpha / ways_to_fail):
+        return Rule(name, "failed", f"{found}: {bad[1]}, {confidence}")
+    return Rule(name, "open", f"{found}: whether that is {good[1]} is not certain yet")
 
 
 def _enough(summary: Summary, thresholds: Thresholds) -> list[Rule]:
+    """Return the rules that a candidate meets by waiting, or by having its traffic looked after."""
     asked, coverage = thresholds.evidence, summary.coverage
-    pairs = summary.good + summary.bad
+    pairs, hours = summary.good + summary.bad, summary.hours
     why = next(iter(coverage.missing), None)
-    accounts = (
-        f"the counts of {len(coverage.not_adding_up)} of {coverage.workers} workers do not add up"
-        if coverage.not_adding_up
-        else "every copy is accounted for"
+    compared = (
+        f"{percent(coverage.share)} of the copies were compared, {percent(asked.min_coverage)} "
+        f"asked for{f'; the rest is mostly {why}' if why else ''}"
     )
+    watched, least = (timedelta(seconds=round(3600 * h)) for h in (hours, asked.min_hours))
+    astray = coverage.not_adding_up
+    accounts = f"the counts of {astray} of {coverage.workers} workers do not add up"
     return [
-        _least("pairs", pairs, asked.min_pairs, f"{pairs:,}; asked for: {asked.min_pairs:,}"),
-        _least(
-            "coverage",
-            coverage.share,
-            asked.min_coverage,
-            f"{percent(coverage.share)} of the copies were compared, {percent(asked.min_coverage)} "
-            f"asked for{f'; the rest is mostly {why}' if why else ''}",
-        ),
-        _least(
-            "duration",
-            summary.duration / HOUR,
-            asked.min_hours,
-            f"{period(summary.duration)}; asked for: {period(asked.min_hours * HOUR)}",
-        ),
-        Rule("accounts", "open" if coverage.not_adding_up else "passed", accounts),
+        _met("pairs", pairs >= asked.min_pairs, f"{pairs:,}; asked for: {asked.min_pairs:,}"),
+        _met("coverage", coverage.share >= asked.min_coverage, compared),
+        _met("duration", hours >= asked.min_hours, f"{watched}; asked for: {least}"),
+        _met("accounts", not astray, accounts if astray else "every copy is accounted for"),
     ]
 
 
-def _least(name: str, found: float, asked: float, words: str) -> Rule:
-    return Rule(name, "passed" if found >= asked else "open", words)
+def _met(name: str, met: bool, words: str) -> Rule:
+    return Rule(name, "passed" if met else "open", words)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from tools.shadow.events import Pair
 
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
 
 class Label(msgspec.Struct, frozen=True):
-    pair_id: str
-    truth: str | int | float | bool
+    pair_id: Text
+    truth: Text | int | float | bool
 
 
 @dataclass(frozen=True)
@@ -45,47 +48,27 @@ def read(path: Path) -> dict[str, Any]:
     truths: dict[str, Any] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            labels = _from_csv(stream) if path.suffix == ".csv" else _from_json(stream)
-            for number, label in labels:
+            lines = map(msgspec.json.decode, filter(str.strip, stream))
+            rows: Iterable[Any] = csv.DictReader(stream) if path.suffix == ".csv" else lines
+            for row in rows:
+                label = msgspec.convert(row, Label)
                 if truths.setdefault(label.pair_id, label.truth) != label.truth:
-                    raise ValueError(f"line {number}: another truth for pair {label.pair_id}")
+                    raise ValueError(f"another truth for pair {label.pair_id}")
+        if not truths:
+            raise ValueError("there must be some")
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: after {len(truths)} labels: {error}") from None
     return truths
-
-
-def _from_json(stream: Iterable[str]) -> Iterator[tuple[int, Label]]:
-    for number, line in enumerate(stream, 1):
-        if line.strip():
-            yield number, msgspec.json.decode(line, type=Label)
-
-
-def _from_csv(stream: Iterable[str]) -> Iterator[tuple[int, Label]]:
-    rows = csv.DictReader(stream)
-    if not {"pair_id", "truth"} <= set(rows.fieldnames or ()):
-        raise ValueError("line 1: expected the columns pair_id and truth")
-    for row in rows:
-        if not row["pair_id"] or not row["truth"]:
-            raise ValueError(f"line {rows.line_num}: expected a pair_id and a truth")
-        yield rows.line_num, Label(row["pair_id"], row["truth"])
 
 
 def judge(pairs: Iterable[Pair], truths: dict[str, Any]) -> Labelled:
     """Return how the labelled pairs came out; an error of the candidate is wrong."""
-    found = {-1: 0, 0: 0, 1: 0}
-    unknown, unusable = len(truths), 0
-    for pair in pairs:
-        if pair.pair_id in truths:
-            unknown -= 1
-            difference = _difference(pair, truths[pair.pair_id])
-            if difference is None:
-                unusable += 1
-            else:
-                found[difference] += 1
-    return Labelled(found[1], found[0], found[-1], unknown, unusable)
+    named = [pair for pair in pairs if pair.pair_id in truths]
+    found = Counter(_compare(pair, truths[pair.pair_id]) for pair in named)
+    return Labelled(found[1], found[0], found[-1], len(truths) - len(named), found[None])
 
 
-def _difference(pair: Pair, truth: Any) -> int | None:
+def _compare(pair: Pair, truth: Any) -> int | None:
     """Return 1 if only the candidate was right, -1 if only live was, 0 if both or neither."""
     if pair.verdict == "candidate_error":
         return -1
@@ -97,17 +80,17 @@ def _difference(pair: Pair, truth: Any) -> int | None:
     if pair.agrees:
         return 0
     # A regression: nearer is better, by the first number of the answer.
-    for field in pair.deltas or ():
-        for item in pair.fields or ():
-            if item.path == f"predictions[0].{field}":
-                try:
-                    errors = (abs(float(v) - float(truth)) for v in (item.live, item.candidate))
-                    live, candidate = errors
-                except (TypeError, ValueError):
-                    return None
-                return int(candidate < live) - int(live < candidate)
-        return 0
-    return None
+    name = next(iter(pair.deltas or ()), None)
+    for item in pair.fields or () if name else ():
+        if item.path == f"predictions[0].{name}":
+            try:
+                live, candidate = (
+                    abs(float(v) - float(truth)) for v in (item.live, item.candidate)
+                )
+            except (TypeError, ValueError):
+                return None
+            return int(candidate < live) - int(live < candidate)
+    return 0 if name else None
 
 
 def _equal(answer: Any, truth: Any) -> bool:

@@ -14,11 +14,12 @@ def as_markdown(report: Report) -> str:
         f"{summary.live or 'nothing'}",
         f"**{decision.verdict.upper()}**: {decision.because}.",
         "\n".join(f"- {MARKS[r.state]} {r.name}: {r.words}" for r in decision.rules),
+        "\n".join(f"- {fact.name}: {fact.value}, {fact.about}" for fact in report.facts),
     ]
     for section in report.sections:
         parts += [f"## {section.title}", section.words]
         parts += [_table(table) for table in section.tables if table.rows]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _table(table: Table) -> str:

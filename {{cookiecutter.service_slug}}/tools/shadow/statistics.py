@@ -5,9 +5,8 @@ the hypothesis it speaks against it is a nonnegative supermartingale that starts
 that it ever reaches 1 / alpha is at most alpha (Ville 1939; Ramdas, Grunwald, Vovk and Shafer,
 "Game-theoretic statistics and safe anytime-valid inference", 2023). It needs no independence, only
 that whatever was seen before, the next pair agrees with at most the chance that the hypothesis
-names. The rest (kappa, bootstrap, and Wilson's interval, which the model card
-uses too) is right for one look at a number of pairs fixed
-beforehand, and describes.
+names. The rest (kappa, bootstrap, and Wilson's interval, which the model card uses too) describes:
+it is right for one look at a number of pairs fixed beforehand.
 
 The grids are fixed before there are data, as the argument demands. Counts may be numbers or arrays.
 """

@@ -1,67 +1,40 @@
-"""What the events say, in numbers: all that the gate decides by and the report shows."""
+"""The events in numbers: all that the gate decides by and the report shows."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tools.shadow import labels as labels_
-from tools.shadow.events import Counts, Difference, Events, Pair
-from tools.shadow.labels import Labelled
+from tools.shadow.coverage import Coverage, account, by_frequency
+from tools.shadow.events import Counts, Difference, Events, Pair, Usage
+from tools.shadow.labels import Labelled, judge
 from tools.shadow.statistics import Array, kappa
 from tools.shadow.thresholds import Latency, Thresholds
 
 Versions = tuple[str | None, str | None]
 
-# Workers log their counts when they start and every 10 seconds. One whose first counts are older
-# than this had a life before the files begin; pairs that are later than its last by so much are in
-# no counts.
-COUNTS_EVERY = timedelta(seconds=30)
-MAX_EXAMPLES = 3
-# Skipped because there was nothing to compare with, or on purpose: no gap in what was watched.
-NOT_WANTED = {"copy", "sampled_out", "status", "switched_off"}
+HOUR = timedelta(hours=1)
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """What became of requests. `missing` says why copies that were wanted were not compared."""
-
-    eligible: int
-    not_wanted: dict[str, int]
-    compared: int
-    missing: dict[str, int]
-    workers: int
-    not_adding_up: list[str]
-
-    @property
-    def wanted(self) -> int:
-        return self.compared + sum(self.missing.values())
-
-    @property
-    def share(self) -> float:
-        return self.compared / self.wanted if self.wanted else 0.0
-
-
-@dataclass(frozen=True)
-class Classes:
+class Classes(NamedTuple):
     """Rows by class: live's answer down, the candidate's across."""
 
     names: list[Any]
     flips: Array
-
-    @property
-    def kappa(self) -> float | None:
-        return kappa(self.flips)
+    kappa: float | None
 
 
-@dataclass(frozen=True)
-class Times:
-    """Inference in ms, of the pairs in which both sides told it, and how many copies were slow."""
+class Times(NamedTuple):
+    """Inference in ms, of the pairs in which both sides told it, and how many copies were slow.
+
+    `round_trip`: ms from live to the candidate and back.
+    """
 
     live: Array
     candidate: Array
@@ -71,32 +44,15 @@ class Times:
 
 
 @dataclass(frozen=True)
-class DifferingField:
-    """A field of the answer (its index left out), in how many pairs it differs, a few of them."""
-
-    path: str
-    pairs: int
-    examples: list[tuple[str, Difference]]
-
-
-@dataclass(frozen=True)
-class Floor:
-    """How far the live version agrees with itself: no candidate can be asked for more."""
-
-    good: int
-    bad: int
-
-
-@dataclass(frozen=True)
-class CpuMs:
-    """CPU time of a request in ms, None if not in the files; live's includes ghost mode."""
-
-    live: float | None
-    candidate: float | None
-
-
-@dataclass(frozen=True)
 class Summary:
+    """The pairs of the two versions that are judged, and what they say.
+
+    `others`: numbers of pairs of other versions. `fields`: of each field of the answer that differs
+    (its index left out), in which pairs and how. `itself`: pairs in which the live version met
+    itself, and how many of them agree. `cpu_ms`: CPU time of a request in ms, live's and the
+    candidate's, None if it is not in the files; live's includes making copies.
+    """
+
     live: str | None
     candidate: str | None
     pairs: list[Pair]
@@ -107,19 +63,15 @@ class Summary:
     classes: Classes
     deltas: dict[str, Array]
     times: Times
-    fields: list[DifferingField]
-    floor: Floor | None
+    fields: dict[str, list[tuple[str, Difference]]]
+    itself: tuple[int, int]
     labelled: Labelled | None
-    cpu_ms: CpuMs
+    cpu_ms: tuple[float | None, float | None]
 
     @property
     def same_version(self) -> bool:
         """Whether live is its own candidate: an A/A run, which measures the noise."""
         return self.live is not None and self.live == self.candidate
-
-    @property
-    def compared(self) -> list[Pair]:
-        return [pair for pair in self.pairs if pair.compared]
 
     @property
     def good(self) -> int:
@@ -130,12 +82,9 @@ class Summary:
         return self.verdicts["mismatch"] + self.verdicts["candidate_error"]
 
     @property
-    def span(self) -> tuple[datetime, datetime] | None:
-        return (self.pairs[0].time, self.pairs[-1].time) if self.pairs else None
-
-    @property
-    def duration(self) -> timedelta:
-        return self.span[1] - self.span[0] if self.span else timedelta()
+    def hours(self) -> float:
+        """How long the candidate was watched."""
+        return (self.pairs[-1].time - self.pairs[0].time) / HOUR if self.pairs else 0.0
 
 
 def summarise(
@@ -143,26 +92,33 @@ def summarise(
 ) -> Summary:
     """Return the summary of the newest two versions that met in the events."""
     by_versions = _by_versions(events.pairs)
-    judged = _judged(by_versions)
+    # Live with itself is judged only if it met nobody else.
+    judged = max(
+        by_versions,
+        key=lambda versions: (versions[0] != versions[1], by_versions[versions][-1].time),
+        default=(None, None),
+    )
+    live, candidate = judged
     pairs = by_versions.get(judged, [])
-    others = {versions: len(of) for versions, of in by_versions.items() if versions != judged}
-    verdicts = Counter[str](pair.verdict for pair in pairs)
-    errors = (pair.reason or "?" for pair in pairs if pair.verdict == "candidate_error")
+    itself = [pair for pair in by_versions.get((live, live), []) if pair.compared]
+    usages = [ends for ends in events.usages.values() if ends[-1].version == candidate]
     return Summary(
-        live=judged[0],
-        candidate=judged[1],
+        live=live,
+        candidate=candidate,
         pairs=pairs,
-        others=others,
-        verdicts=verdicts,
-        coverage=_coverage(events, {pair.worker for pair in pairs}),
-        errors=_commonest(Counter(errors)),
+        others={versions: len(of) for versions, of in by_versions.items() if versions != judged},
+        verdicts=Counter(pair.verdict for pair in pairs),
+        coverage=account(events, {pair.worker for pair in pairs}),
+        errors=by_frequency(
+            Counter(pair.reason or "?" for pair in pairs if pair.verdict == "candidate_error")
+        ),
         classes=_classes(pairs),
         deltas=_deltas(pairs),
         times=_times(pairs, thresholds.latency),
         fields=_fields(pairs),
-        floor=_floor(by_versions, judged[0]),
-        labelled=None if truths is None else labels_.judge(pairs, truths),
-        cpu_ms=_cpu_ms(events, judged[1]),
+        itself=(len(itself), sum(pair.agrees for pair in itself)),
+        labelled=None if truths is None else judge(pairs, truths),
+        cpu_ms=(_cpu_ms(events.counts.values()), _cpu_ms(usages)),
     )
 
 
@@ -181,82 +137,19 @@ def _by_versions(pairs: list[Pair]) -> dict[Versions, list[Pair]]:
     return found
 
 
-def _judged(by_versions: dict[Versions, list[Pair]]) -> Versions:
-    """Return the versions that met last; live with itself only if there is nothing else."""
-    return max(
-        by_versions,
-        key=lambda versions: (versions[0] != versions[1], by_versions[versions][-1].time),
-        default=(None, None),
-    )
-
-
-def _coverage(events: Events, judged: set[str]) -> Coverage:
-    """Return what the workers counted, held against the pairs that are in the files.
-
-    Workers that made pairs, but none with the versions that are judged (not in `judged`), have no
-    part in it.
-    """
-    of_worker: dict[str, list[Pair]] = defaultdict(list)
-    for pair in events.pairs:
-        of_worker[pair.worker].append(pair)
-    counted_by = {w: c for w, c in events.counts.items() if w in judged or w not in of_worker}
-    uncounted = judged - counted_by.keys()
-    compared = 0
-    tally: Counter[str] = Counter()
-    for worker, counts in counted_by.items():
-        first, last = counts[0], counts[-1]
-        tally.update(_tally(last))
-        counted = [p for p in of_worker[worker] if p.time <= last.time + COUNTS_EVERY]
-        tally["no_counts"] += len(of_worker[worker]) - len(counted)
-        if first.seconds > COUNTS_EVERY.total_seconds():
-            # The logs of an old worker may have lost their beginning. What it counted before the
-            # files begin is not held against it.
-            tally.subtract(_tally(first))
-            counted = [pair for pair in counted if pair.time > first.time]
-        compared += sum(pair.compared for pair in counted)
-        tally.update(pair.reason or "?" for pair in counted if not pair.compared)
-        tally["not_in_files"] -= sum(pair.time <= last.time for pair in counted)
-    tally["no_counts"] += sum(len(of_worker[worker]) for worker in uncounted)
-    eligible = tally.pop("eligible", 0)
-    not_wanted = Counter({why: tally.pop(why) for why in NOT_WANTED & tally.keys()})
-    return Coverage(
-        eligible=eligible,
-        not_wanted=_commonest(not_wanted),
-        compared=compared,
-        missing=_commonest(tally),
-        workers=len(counted_by) + len(uncounted),
-        not_adding_up=[worker for worker, counts in counted_by.items() if not counts[-1].add_up],
-    )
-
-
-def _tally(counts: Counts) -> Counter[str]:
-    """Return numbers of requests by reason; `not_in_files`: of which there ought to be a line."""
-    others = {
-        "eligible": counts.eligible,
-        "sampled_out": counts.sampled_out,
-        "expired": counts.expired,
-        "lost_at_exit": counts.lost_at_exit,
-        "not_in_files": sum(counts.verdicts.values()),
-    }
-    return Counter(counts.skipped) + Counter(counts.dropped) + Counter(others)
-
-
-def _commonest(found: Counter[str]) -> dict[str, int]:
-    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return {name: count for name, count in ranked if count > 0}
-
-
 def _classes(pairs: list[Pair]) -> Classes:
+    """Return the rows by class, the most frequent class first."""
     rows: Counter[tuple[Any, Any]] = Counter()
+    seen: Counter[Any] = Counter()
     for pair in pairs:
         for live, candidate, count in pair.flips or ():
             rows[live, candidate] += count
-    seen: Counter[Any] = Counter()
-    for (live, candidate), count in rows.items():
-        seen.update({live: count, candidate: count})
+            seen.update({live: count})
+            seen.update({candidate: count})
     names = sorted(seen, key=lambda name: (-seen[name], str(name)))
     flips = np.array([[rows[live, candidate] for candidate in names] for live in names], dtype=int)
-    return Classes(names, flips.reshape(len(names), len(names)))
+    flips = flips.reshape(len(names), len(names))
+    return Classes(names, flips, kappa(flips))
 
 
 def _deltas(pairs: list[Pair]) -> dict[str, Array]:
@@ -282,48 +175,22 @@ def _times(pairs: list[Pair], limits: Latency) -> Times:
     return Times(live, candidate, int(late.sum()) + timeouts, len(told) + timeouts, np.array(trips))
 
 
-def _fields(pairs: list[Pair]) -> list[DifferingField]:
-    counts: Counter[str] = Counter()
-    examples: dict[str, list[tuple[str, Difference]]] = defaultdict(list)
+def _fields(pairs: list[Pair]) -> dict[str, list[tuple[str, Difference]]]:
+    """Return the fields that differ, the most frequent first."""
+    found: dict[str, list[tuple[str, Difference]]] = defaultdict(list)
     for pair in pairs:
         paths: dict[str, Difference] = {}
         for difference in pair.fields or ():
             paths.setdefault(re.sub(r"\[\d+\]", "[]", difference.path), difference)
         for path, difference in paths.items():
-            counts[path] += 1
-            if len(examples[path]) < MAX_EXAMPLES:
-                examples[path].append((pair.pair_id, difference))
-    return [
-        DifferingField(path, count, examples[path]) for path, count in _commonest(counts).items()
-    ]
+            found[path].append((pair.pair_id, difference))
+    return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
-def _floor(by_versions: dict[Versions, list[Pair]], live: str | None) -> Floor | None:
-    pairs = [pair for pair in by_versions.get((live, live), []) if pair.compared]
-    good = sum(pair.agrees for pair in pairs)
-    return Floor(good, len(pairs) - good) if pairs else None
-
-
-def _cpu_ms(events: Events, candidate: str | None) -> CpuMs:
-    live = [
-        [(c.seconds, c.live_cpu_seconds, c.live_requests) for c in of_worker]
-        for of_worker in events.counts.values()
-    ]
-    of_candidate = [
-        [(u.seconds, u.cpu_seconds, u.requests) for u in of_worker if u.version == candidate]
-        for of_worker in events.usages.values()
-    ]
-    return CpuMs(_per_request(live), _per_request(of_candidate))
-
-
-def _per_request(workers: list[list[tuple[float, float, int]]]) -> float | None:
-    """Return the ms that a request took, from (age, seconds used, requests) of each worker."""
+def _cpu_ms(workers: Iterable[tuple[Counts | Usage, Counts | Usage]]) -> float | None:
+    """Return the CPU ms of a request, from the first and last totals of each worker."""
     used = requests = 0.0
-    for snapshots in workers:
-        if snapshots:
-            age, used_before, requests_before = snapshots[0]
-            used += snapshots[-1][1] - (used_before if age > COUNTS_EVERY.total_seconds() else 0)
-            requests += snapshots[-1][2] - (
-                requests_before if age > COUNTS_EVERY.total_seconds() else 0
-            )
+    for first, last in workers:
+        used += last.cpu_seconds - (first.cpu_seconds if first.has_past else 0)
+        requests += last.requests - (first.requests if first.has_past else 0)
     return used * 1e3 / requests if requests else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 MARKS = {"passed": "✓", "failed": "✗", "open": "…"}
 
 
@@ -14,12 +12,3 @@ def percent(share: float) -> str:
         if float(text) not in (0, 100) or share in (0, 1):
             break
     return text.rstrip("0").rstrip(".") + "%"
-
-
-def period(time: timedelta) -> str:
-    """Return a time like 40 seconds, 3.5 hours or 2 days."""
-    seconds = time.total_seconds()
-    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
-    name, unit = next((u for u in units if seconds >= u[1]), units[-1])
-    count = f"{seconds / unit:.3g}"
-    return f"{count} {name}{'' if count == '1' else 's'}"

@@ -1,0 +1,1 @@
+"""Shadow traffic, seen at work: a good candidate and a subtly worse one, beside a live service."""

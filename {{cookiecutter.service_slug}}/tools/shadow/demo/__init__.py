@@ -1,1 +1,0 @@
-"""Ghost mode, seen at work: a good candidate and a subtly worse one, beside a live service."""
