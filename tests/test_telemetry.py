@@ -844,7 +844,7 @@ def test_copies_are_marked_where_a_candidate_tells_of_them(
                 watched = Watched(live, agent, of_live)
                 traced = {"traceparent": f"00-{1:032x}-{2:016x}-01"}
                 for number in range(20):
-                    assert watched.ask(f"ghost-{number}", **traced).status_code == 200
+                    assert watched.ask(f"copy-{number}", **traced).status_code == 200
                 of_live.wait(lambda: of_live.total("shadow.compare", verdict="match") == 20)
                 live.process.terminate()
                 assert live.process.wait(10) == 0
