@@ -67,8 +67,9 @@ def routes(openapi: Json) -> Iterator[tuple[str, ...]]:
 
 
 def statuses(openapi: Json) -> Iterator[tuple[str, ...]]:
+    shared = openapi["components"]["responses"]
     for status, response in openapi["paths"]["/predict"]["post"]["responses"].items():
-        yield status, response["description"]
+        yield status, (shared[status] if "$ref" in response else response)["description"]
 
 
 def settings(kind: type[FromEnvironment]) -> Iterator[tuple[str, ...]]:
