@@ -26,7 +26,11 @@ INTRODUCTION = """\
 Every server alone on one core, wrk on another; one worker each, answers checked first. Telemetry
 and access logs are off, except where a title says so: then metrics and every request's trace are
 sent to an agent beside wrk, counted there, and a request in a hundred has a log line. Figures are
-medians over the rounds. The machine matters: only ratios within one run mean anything."""
+medians over the rounds. The machine matters: only ratios within one run mean anything.
+The machine changes its speed while it measures, and two rounds do not even that out: runs of one
+day gave 3.9 to 6.5 times MLServer for logistic regression and 2.1 to 2.8 for the forest. What
+telemetry costs is better measured in turns of a second (`make telemetry`). This template keeps up with
+raw WSGI on gunicorn because plain requests do not go through gunicorn's parser."""
 
 
 def write(
