@@ -29,8 +29,8 @@ sent to an agent beside wrk, counted there, and a request in a hundred has a log
 medians over the rounds. The machine matters: only ratios within one run mean anything.
 The machine changes its speed while it measures, and two rounds do not even that out: runs of one
 day gave 3.9 to 6.5 times MLServer for logistic regression and 2.1 to 2.8 for the forest. What
-telemetry costs is better measured in turns of a second (`make telemetry`). This template keeps up with
-raw WSGI on gunicorn because plain requests do not go through gunicorn's parser."""
+telemetry costs is better measured in turns of a second (`make telemetry`). This template keeps up
+with raw WSGI on gunicorn because plain requests do not go through gunicorn's parser."""
 
 
 def write(
