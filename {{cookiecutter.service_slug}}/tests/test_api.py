@@ -134,7 +134,8 @@ def test_missing_unknown_and_duplicate_fields_are_named(
     assert details({"instances": instances, "extra": 1}) == [
         {"path": "extra", "message": "unknown field"}
     ]
-    assert details({}) == [{"path": "instances", "message": "missing"}]
+    alone = {"path": "instances", "message": 'missing: send {"instances": [...]}'}
+    assert details({}) == details(instances[0]) == [alone]
     again = f"[{{{json.dumps(first)}: {json.dumps(instances[0][first])}, "
     twice = json.dumps({"instances": instances}).replace("[{", again, 1)
     assert details(twice.encode()) == [
@@ -244,7 +245,9 @@ def test_the_openapi_document_says_what_goes_in_and_comes_out(api: Api, manifest
 def test_pages(api: Api) -> None:
     card = api.get("/")
     assert card.headers["Content-Type"].startswith("text/html") and b"data:image/" in card.body
-    docs = api.get("/docs")
+    opens = api.get("/docs")  # with /predict ready to send
+    assert (opens.status, opens.headers["Location"]) == (302, "docs/#/inference/predict")
+    docs = api.get("/docs/")
     assert docs.headers["Content-Type"].startswith("text/html")
     assert b"/docs/swagger-ui-bundle.js" in docs.body
     assert api.get("/docs/swagger-ui-bundle.js").status == 200
