@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import joblib
@@ -68,28 +69,21 @@ class Engine:
         self.ready = True
 
 
+@dataclass
 class Predictor:
     """One vectorised call of the model: rows in, an answer for each out."""
 
-    def __init__(
-        self,
-        predict: PredictFunction,
-        model: Any,
-        schema: Schema,
-        fields: Sequence[Output] | None = None,
-    ) -> None:
-        """`fields`: what answers must consist of; None to learn it from the first (training)."""
-        self._predict = predict
-        self._model = model
-        self._schema = schema
-        self.fields = fields
+    predict: PredictFunction
+    model: Any
+    schema: Schema
+    fields: Sequence[Output] | None = None  # of an answer; None: to be learnt from the first
 
     def __call__(self, rows: Sequence[Row]) -> list[Answer]:
         """Raises what the model raises, and TypeError or RuntimeError for unusable answers."""
         # A forest with n_jobs=-1 would start threads for every call: more than the quota has
         # cores, and in gevent no threads at all.
         with joblib.parallel_config("sequential"):
-            columns = self._predict(self._model, self._schema.frame(rows))
+            columns = self.predict(self.model, self.schema.frame(rows))
         arrays = {name: np.asarray(column) for name, column in columns.items()}
         for name, array in arrays.items():
             if array.shape != (len(rows),):

@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -235,15 +236,11 @@ def _measure(to: Metrics, record: RequestRecord) -> None:
 
 
 _OUTCOMES = {499: "cancelled", 503: "shed", 504: "expired"}
-_tag_cache: dict[tuple[str, int], tuple[str, str, str]] = {}
 
 
+@cache
 def _tags(route: str, status: int) -> tuple[str, str, str]:
-    try:
-        return _tag_cache[route, status]
-    except KeyError:
-        outcome = _OUTCOMES.get(status) or (
-            "ok" if status < 400 else "client_error" if status < 500 else "error"
-        )
-        found = tag("route", route), tag("status", status), tag("outcome", outcome)
-        return _tag_cache.setdefault((route, status), found)
+    outcome = _OUTCOMES.get(status) or (
+        "ok" if status < 400 else "client_error" if status < 500 else "error"
+    )
+    return tag("route", route), tag("status", status), tag("outcome", outcome)

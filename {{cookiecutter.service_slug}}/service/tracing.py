@@ -101,18 +101,12 @@ class Tracing:
         It continues the client's trace if it sent one. `headers`: by their WSGI names.
         """
         start = time.time() - (time.perf_counter() - arrived)
-        context = self._extract(headers) if continues(headers) else None
-        if context is None or context.trace_id is None:
-            return self._span("inference.request", self._service, resource, "web", start=start)
+        upstream: dict[str, Any] = {}
+        if continues(headers) and (context := self._extract(headers)).trace_id is not None:
+            upstream = {"trace_id": context.trace_id, "parent_id": context.span_id}
+            upstream["context"] = context
         return self._span(
-            "inference.request",
-            self._service,
-            resource,
-            "web",
-            start=start,
-            trace_id=context.trace_id,
-            parent_id=context.span_id,
-            context=context,
+            "inference.request", self._service, resource, "web", start=start, **upstream
         )
 
     def finish(
