@@ -17,11 +17,10 @@ def main() -> None:
     # Before gunicorn, which reads WEB_CONCURRENCY too and answers a bad one with a traceback.
     try:
         Settings.from_env()
+        if sys.argv[1:] == ["--check"]:
+            return check()
     except Refusal as refusal:
         refuse(refusal)
-    if sys.argv[1:] == ["--check"]:
-        check()
-        return
     if not os.environ.get("WEB_CONCURRENCY"):  # empty counts as absent here, not there
         os.environ.pop("WEB_CONCURRENCY", None)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *sys.argv[1:]])
@@ -32,10 +31,7 @@ def check() -> None:
     from service.app import main as create
 
     engine = create().extensions["engine"]
-    try:
-        engine.start()
-    except Refusal as refusal:
-        refuse(refusal)
+    engine.start()
     print(f"artifact {engine.manifest.version} is intact and answers as it did when trained")
 
 

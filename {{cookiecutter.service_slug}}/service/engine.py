@@ -49,14 +49,7 @@ class Engine:
         Must run in the worker, after the fork: threads that a first predict starts (OpenMP's) do
         not survive one. Raises Refusal if an answer differs from the one given at training time.
         """
-        settings = self._settings
-        self.batcher = Batcher(
-            self.predict,
-            settings.max_batch_size,
-            settings.max_queue_ms / 1e3,
-            settings.max_queued_rows,
-            observer,
-        )
+        self.batcher = Batcher(self.predict, self._settings, observer)
         golden = self.manifest.golden
         rows = [tuple(i.get(c.name) for c in self.schema.inputs) for i in golden.instances]
         try:

@@ -157,12 +157,11 @@ class Telemetry(Observer):
         elif record.reason:
             attributes["inference.reason"] = record.reason
         attributes.update(self._copy_tags(record))
-        span, call = self._span(to, record), record.call if record.answered else None
-        to.finish(span, record.seconds, attributes, call, record.error, record.status >= 500)
+        to.finish(record, attributes)
 
     def _log(self, record: RequestRecord, body: bytes) -> None:
         line = {
-            **(tracing.ids(self._span(self._tracing, record)) if self._tracing else {}),
+            **(tracing.ids(self._tracing.span(record)) if self._tracing else {}),
             "request_id": record.request_id,
             "method": record.method,
             "route": record.route,
@@ -186,31 +185,20 @@ class Telemetry(Observer):
         return {"traffic": "shadow", "shadow.pair_id": pair_id}
 
     def call(self, records: Sequence[RequestRecord], rows: int) -> AbstractContextManager[object]:
-        """Return the context in which the model is called, in its thread."""
         return self._traced_call(self._tracing, records, rows) if self._tracing else nullcontext()
 
     @contextmanager
     def _traced_call(
         self, to: tracing.Tracing, records: Sequence[RequestRecord], rows: int
     ) -> Iterator[None]:
-        spans = (self._span(to, record) for record in records)
         with ExitStack() as stack:
             try:
-                call = stack.enter_context(to.call(spans, len(records), rows))
-                for record in records:
-                    record.call = call
+                stack.enter_context(to.call(records, rows))
             except Exception:
                 log.exception("a call of the model could not be traced")
             yield
 
-    def _span(self, to: tracing.Tracing, record: RequestRecord) -> Any:
-        if record.span is None:
-            name = f"{record.method} {record.route}"
-            record.span = to.start(record.headers, name, record.arrived)
-        return record.span
-
     def called(self, rows: Sequence[Row], answers: Sequence[Answer], seconds: float) -> None:
-        """Report a call of the model that gave answers."""
         if self.metrics is None or self._drift is None:
             return
         try:
