@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import sys
 
-from service.errors import Refusal, refuse
+from service.errors import exit_if_refused
 from service.settings import Settings
 
 
+@exit_if_refused()
 def main() -> None:
     # Before gunicorn, which reads WEB_CONCURRENCY too and answers a bad one with a traceback.
-    try:
-        Settings.from_env()
-        if sys.argv[1:] == ["--check"]:
-            return check()
-    except Refusal as refusal:
-        refuse(refusal)
+    Settings.from_env()
+    if sys.argv[1:] == ["--check"]:
+        check()
+        return
     if not os.environ.get("WEB_CONCURRENCY"):  # empty counts as absent here, not there
         os.environ.pop("WEB_CONCURRENCY", None)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *sys.argv[1:]])

@@ -8,7 +8,7 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.exceptions import HTTPException
 
 from service.engine import Engine, PredictFunction
-from service.errors import Refusal, error_content, refuse
+from service.errors import error_content, exit_if_refused
 from service.openapi import openapi
 from service.predict import Predict
 from service.request_id import request_id
@@ -17,14 +17,12 @@ from service.shadow import shadow
 from service.telemetry import HEALTH, Telemetry
 
 
+@exit_if_refused()
 def main() -> Flask:
     """Return the application for gunicorn, or end the process with one line that says why not."""
     import model
 
-    try:
-        return create_app(Settings.from_env(), model.predict)
-    except Refusal as refusal:
-        refuse(refusal)
+    return create_app(Settings.from_env(), model.predict)
 
 
 def create_app(settings: Settings, predict: PredictFunction) -> Flask:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from service.artifact import Input, Manifest, Output
+from service.artifact import Input, Manifest
 from service.errors import ErrorBody
 from service.schema import TYPES, Schema, number_limits, object_type, request_type
 
@@ -36,9 +35,11 @@ def openapi(manifest: Manifest, schema: Schema) -> dict[str, Any]:
 
 
 def _schemas(manifest: Manifest, schema: Schema) -> dict[str, Any]:
+    fields = [(field.name, TYPES[field.type]) for field in manifest.outputs.fields]
+    prediction: Any = object_type("Prediction", fields)
     types = [
         request_type(manifest.inputs, _input, schema.max_instances),
-        _response_type(manifest.outputs.fields),
+        object_type("PredictResponse", [("predictions", list[prediction])]),
         ErrorBody,
     ]
     _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -46,13 +47,6 @@ def _schemas(manifest: Manifest, schema: Schema) -> dict[str, Any]:
         first = manifest.outputs.fields[0].name
         found["Prediction"]["properties"][first]["enum"] = manifest.outputs.classes
     return found
-
-
-def _response_type(fields: Sequence[Output]) -> Any:
-    prediction: Any = object_type(
-        "Prediction", [(field.name, TYPES[field.type]) for field in fields]
-    )
-    return object_type("PredictResponse", [("predictions", list[prediction])])
 
 
 def _input(item: Input) -> Any:
