@@ -81,16 +81,14 @@ class Metrics:
                 client.distribution(name, ":".join([f"{value:.6g}" for value in part]), tags)
         client.flush()
 
-    def run(self, looks: Mapping[float, Callable[[], None]]) -> None:
-        """Deliver for ever. `looks`: what to call every so many seconds, to set gauges, say."""
-        due = dict.fromkeys(looks, 0.0)
+    def run(self, look: Callable[[], None]) -> None:
+        """Deliver for ever, and call `look` every second, to set gauges."""
+        due = 0.0
         while True:
-            now = time.monotonic()
             try:
-                for seconds, look in looks.items():
-                    if now >= due[seconds]:
-                        due[seconds] = now + seconds
-                        look()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + 1
+                    look()
                 self.deliver()
             except Exception:
                 log.exception("metrics could not be delivered")

@@ -84,7 +84,7 @@ class Telemetry(Observer):
             self.metrics.gauge("worker.connections", connections(), self._worker)
             process.look()
 
-        gevent.spawn(self.metrics.run, {1.0: gauges, 10.0: process.look_closely})
+        gevent.spawn(self.metrics.run, gauges)
 
     def stop(self) -> bool:
         """Deliver what is left; return whether the process can end by itself.
@@ -97,7 +97,7 @@ class Telemetry(Observer):
         return self._tracing is None or self._tracing.stop()
 
     def begin(self, environ: Mapping[str, Any], route: str) -> RequestRecord:
-        """Take note of a request's arrival. `route`: a rule, not a path that clients make up."""
+        """Take note of a request's arrival. `route`: see RequestRecord."""
         method = environ["REQUEST_METHOD"]
         if method not in METHODS:
             method = "OTHER"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it imports gevent, before which ddtrace must be loaded
 
 SOCKET = "/var/run/datadog/apm.socket"
 STOP_SECONDS = 2
-# What is not needed here and costs time at start, stop or on each request; and no lines of its own
+# Switched off: what is not needed here and costs time at start, stop or on each request; and lines
 # on stderr, which are no JSON and come twice.
 DEFAULTS = {
     "DD_TRACE_LOG_STREAM_HANDLER": "false",

@@ -38,9 +38,8 @@ class ShadowMiddleware:
 
 @dataclass
 class Admission:
-    """Queues copies of the requests that may be copied, and records what became of each request:
-    `enqueued`; `sampled_out`, not among the share that is copied; `skipped`, not to be copied; or
-    `dropped`, for lack of room or time.
+    """Queues copies of requests, and records each request as `enqueued`, `sampled_out` (not among
+    the share that is copied), `skipped` (not to be copied) or `dropped` (for lack of room or time).
     """
 
     max_body_bytes: int
