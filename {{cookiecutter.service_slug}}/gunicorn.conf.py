@@ -25,14 +25,12 @@ import resource  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 
-from service.errors import Refusal, refuse  # noqa: E402
+from service.errors import exit_if_refused  # noqa: E402
 from service.lifecycle import Lifecycle  # noqa: E402
 from service.settings import Settings, cpu_quota  # noqa: E402
 
-try:
+with exit_if_refused():
     settings = Settings.from_env()
-except Refusal as refusal:
-    refuse(refusal)
 
 # In a container this is process 1, for which the kernel ignores signals without a handler. gunicorn
 # sets its own when the model is loaded; a pod told to stop before that would wait to be killed.

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from service.batching import Batcher, Observer
 from service.errors import RequestError
 from service.record import Answer, RequestRecord
+from service.settings import Settings
 
 Predict = Callable[[Sequence[Any]], list[Answer]]
 Make = Callable[..., Batcher]
@@ -30,7 +31,12 @@ def make() -> Iterator[Make]:
         max_queued_rows: int = 10_000,
         observer: Observer | None = None,
     ) -> Batcher:
-        made.append(Batcher(predict, max_batch_size, max_queue_seconds, max_queued_rows, observer))
+        limits = Settings(
+            max_batch_size=max_batch_size,
+            max_queue_ms=max_queue_seconds * 1e3,
+            max_queued_rows=max_queued_rows,
+        )
+        made.append(Batcher(predict, limits, observer))
         return made[-1]
 
     yield batcher
@@ -94,7 +100,7 @@ def test_each_request_gets_its_own_answers_and_only_poisoned_ones_fail(
     sizes: list[int], poison: set[int], max_batch_size: int
 ) -> None:
     predict = Double(frozenset(poison), seconds=0)
-    batcher = Batcher(predict, max_batch_size, max_queue_seconds=10, max_queued_rows=10_000)
+    batcher = Batcher(predict, Settings(max_batch_size=max_batch_size, max_queue_ms=10_000))
     try:
         requests = number(sizes)
         answers = submit_all(batcher, requests)

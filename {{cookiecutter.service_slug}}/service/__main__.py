@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 import sys
 
-from service.errors import Refusal, refuse
+from service.errors import exit_if_refused
 from service.settings import Settings
 
 
+@exit_if_refused()
 def main() -> None:
     # Before gunicorn, which reads WEB_CONCURRENCY too and answers a bad one with a traceback.
-    try:
-        Settings.from_env()
-    except Refusal as refusal:
-        refuse(refusal)
+    Settings.from_env()
     if sys.argv[1:] == ["--check"]:
         check()
         return
@@ -32,10 +30,7 @@ def check() -> None:
     from service.app import main as create
 
     engine = create().extensions["engine"]
-    try:
-        engine.start()
-    except Refusal as refusal:
-        refuse(refusal)
+    engine.start()
     print(f"artifact {engine.manifest.version} is intact and answers as it did when trained")
 
 

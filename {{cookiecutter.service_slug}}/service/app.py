@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, redirect, request
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.exceptions import HTTPException
 
 from service.engine import Engine, PredictFunction
-from service.errors import Refusal, error_content, refuse
+from service.errors import error_content, exit_if_refused
 from service.openapi import openapi
 from service.predict import Predict
 from service.request_id import request_id
@@ -19,14 +17,12 @@ from service.shadow import shadow
 from service.telemetry import HEALTH, Telemetry
 
 
+@exit_if_refused()
 def main() -> Flask:
     """Return the application for gunicorn, or end the process with one line that says why not."""
     import model
 
-    try:
-        return create_app(Settings.from_env(), model.predict)
-    except Refusal as refusal:
-        refuse(refusal)
+    return create_app(Settings.from_env(), model.predict)
 
 
 def create_app(settings: Settings, predict: PredictFunction) -> Flask:
@@ -40,28 +36,14 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     app.extensions["engine"] = engine
     app.extensions["telemetry"] = telemetry
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    _add_health(app, engine)
     _add_pages(app, engine)
     _add_errors(app)
-    _add_headers(app, engine)
-    _add_telemetry(app, telemetry)
+    _add_hooks(app, engine, telemetry)
     app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
     if traffic := shadow(engine.manifest, settings):
         app.extensions["shadow"] = traffic
         app.wsgi_app = traffic.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]
-    # Without a view: for OPTIONS, and for the 405 that other methods get.
-    app.add_url_rule("/predict", "predict", methods=["POST"])
     return app
-
-
-def _add_health(app: Flask, engine: Engine) -> None:
-    @app.get("/healthz")
-    def alive() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    def ready() -> tuple[dict[str, str], int]:
-        return ({"status": "ok"}, 200) if engine.ready else ({"status": "not ready"}, 503)
 
 
 def _add_pages(app: Flask, engine: Engine) -> None:
@@ -70,18 +52,18 @@ def _add_pages(app: Flask, engine: Engine) -> None:
     metadata = {k: v for k, v in msgspec.to_builtins(manifest).items() if k != "golden"}
     document = openapi(manifest, engine.schema)
 
-    @app.get("/metadata")
-    def get_metadata() -> dict[str, Any]:
-        return metadata
+    def ready() -> tuple[dict[str, str], int]:
+        return ({"status": "ok"}, 200) if engine.ready else ({"status": "not ready"}, 503)
 
-    @app.get("/openapi.json")
-    def get_openapi() -> dict[str, Any]:
-        return document
-
-    @app.get("/")
-    def get_card() -> Response:
-        return Response(engine.card, mimetype="text/html")
-
+    app.add_url_rule("/healthz", "healthz", lambda: {"status": "ok"})
+    app.add_url_rule("/readyz", "readyz", ready)
+    app.add_url_rule("/metadata", "metadata", lambda: metadata)
+    app.add_url_rule("/openapi.json", "openapi", lambda: document)
+    app.add_url_rule("/", "card", lambda: Response(engine.card, mimetype="text/html"))
+    # Opens with /predict expanded and ready to send.
+    app.add_url_rule("/docs", "docs", lambda: redirect("docs/#/inference/predict"))
+    # Without a view: for OPTIONS, and for the 405 that other methods get.
+    app.add_url_rule("/predict", "predict", methods=["POST"])
     docs = get_swaggerui_blueprint(
         "/docs",
         "/openapi.json",
@@ -94,11 +76,6 @@ def _add_pages(app: Flask, engine: Engine) -> None:
     )
     app.register_blueprint(docs)
 
-    @app.get("/docs")
-    def get_docs() -> Response:
-        # Opens with /predict expanded and ready to send.
-        return Response("", 302, {"Location": "docs/#/inference/predict"})
-
 
 def _add_errors(app: Flask) -> None:
     def answer(status: int, message: str, headers: dict[str, str]) -> Response:
@@ -106,9 +83,7 @@ def _add_errors(app: Flask) -> None:
         return Response(content, status, headers, mimetype="application/json")
 
     @app.errorhandler(HTTPException)
-    def not_served(error: HTTPException) -> Any:
-        if error.response is not None:  # a redirect, say
-            return error.response
+    def not_served(error: HTTPException) -> Response:
         allow = {name: value for name, value in error.get_headers() if name == "Allow"}
         message = f"{error.name}: {request.method} {request.path[:200]}"
         return answer(error.code or 500, message, allow)
@@ -119,15 +94,7 @@ def _add_errors(app: Flask) -> None:
         return answer(500, "internal error", {})
 
 
-def _add_headers(app: Flask, engine: Engine) -> None:
-    @app.after_request
-    def name_itself(response: Response) -> Response:
-        response.headers["X-Request-Id"] = request_id(request.environ)
-        response.headers["X-Model-Version"] = engine.manifest.version
-        return response
-
-
-def _add_telemetry(app: Flask, telemetry: Telemetry) -> None:
+def _add_hooks(app: Flask, engine: Engine, telemetry: Telemetry) -> None:
     @app.before_request
     def begin() -> None:
         if request.path not in HEALTH:
@@ -137,6 +104,8 @@ def _add_telemetry(app: Flask, telemetry: Telemetry) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
+        response.headers["X-Request-Id"] = request_id(request.environ)
+        response.headers["X-Model-Version"] = engine.manifest.version
         if "record" in g:
             g.record.error = g.get("error")
             telemetry.end(g.record, request.environ, response.status_code)

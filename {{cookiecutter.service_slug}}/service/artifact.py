@@ -1,8 +1,6 @@
 """The artifact: what training hands to serving, and how serving knows that it is intact.
 
-A folder with `manifest.json` and the files it names. Those carry their own sha256 in their names,
-and the manifest is replaced last, in one rename: at every moment, whatever crashes, the folder
-holds either the old artifact or the new one, whole.
+A folder with `manifest.json` and the files it names, which training/package.py writes.
 """
 
 from __future__ import annotations
@@ -118,34 +116,6 @@ def runtime_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
         name: metadata.version(name) for name in RUNTIME_PACKAGES
     }
-
-
-def write_file(folder: Path, stem: str, suffix: str, content: bytes) -> File:
-    """Write a file of the artifact under a name that holds its hash; nothing is overwritten."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = folder / f"{stem}-{sha256[:12]}{suffix}"
-    _replace(path, content)
-    return File(path=path.name, sha256=sha256, bytes=len(content))
-
-
-def commit(folder: Path, manifest: Manifest) -> None:
-    """Make the artifact current, then remove what the one before it left."""
-    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    _replace(folder / MANIFEST, content)
-    keep = {MANIFEST} | {file.path for file in manifest.files.values()}
-    for pattern in ("model-*", "card-*", "*.partial"):
-        for path in folder.glob(pattern):
-            if path.name not in keep:
-                path.unlink()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 def read_manifest(folder: Path) -> Manifest:

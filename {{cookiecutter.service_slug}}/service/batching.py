@@ -22,6 +22,7 @@ from gevent.threadpool import ThreadPool
 from service.call_cost import CallCost
 from service.errors import RequestError, overloaded
 from service.record import Answer, RequestRecord, Row
+from service.settings import Settings
 
 # gevent's poll would switch greenlets; a look that does not wait needs the original.
 _poll = monkey.get_original("select", "poll")
@@ -43,7 +44,7 @@ class Batcher:
     """Queues requests and runs them through `predict` in one native thread: the hub stays free.
 
     `predict` takes rows and returns an answer for each, in order. A call has at most
-    `max_batch_size` rows, and fewer if those would make it longer by more than `max_queue_seconds`.
+    `max_batch_size` rows, and fewer if those would make it longer by more than `max_queue_ms`.
     A request with more goes in slices, and to the end of the queue after each: large ones take
     turns.
     """
@@ -51,18 +52,15 @@ class Batcher:
     def __init__(
         self,
         predict: Callable[[Sequence[Row]], list[Answer]],
-        max_batch_size: int,
-        max_queue_seconds: float,
-        max_queued_rows: int,
+        settings: Settings,
         observer: Observer | None = None,
     ) -> None:
         self.cost = CallCost()
         self.queued_rows = 0
         self._predict = predict
-        self._max_batch_size = max_batch_size
-        self._max_queue_seconds = max_queue_seconds
-        self._max_queued_rows = max_queued_rows
-        self._rows_per_call = max_batch_size
+        self._max_batch_size = self._rows_per_call = settings.max_batch_size
+        self._max_queue_seconds = settings.max_queue_ms / 1e3
+        self._max_queued_rows = settings.max_queued_rows
         self._queue: deque[RequestRecord] = deque()
         self._queued_this_round = 0  # the sum of the queue's next slices
         self._arrived = Event()

@@ -22,28 +22,17 @@ class Drift:
 
     def __init__(self, manifest: Manifest, metrics: Metrics) -> None:
         self._metrics = metrics
-        numeric = [
-            (position, item)
-            for position, item in enumerate(manifest.inputs)
-            if item.type in ("float", "int")
-        ]
-        self._numeric = [position for position, _ in numeric]
-        self._low = np.array([_or(item.minimum, -np.inf) for _, item in numeric])
-        self._high = np.array([_or(item.maximum, np.inf) for _, item in numeric])
+        inputs = list(enumerate(manifest.inputs))
+        self._numeric = [i for i, item in inputs if item.type in ("float", "int")]
+        self._others = [i for i, item in inputs if item.type in ("bool", "string")]
+        # Where there is no limit there is NaN, which no comparison is true of.
+        self._low = np.array([manifest.inputs[i].minimum for i in self._numeric], np.float64)
+        self._high = np.array([manifest.inputs[i].maximum for i in self._numeric], np.float64)
         self._categories = [
-            (position, set(item.categories))
-            for position, item in enumerate(manifest.inputs)
-            if item.categories is not None
+            (i, set(item.categories)) for i, item in inputs if item.categories is not None
         ]
-        self._others = [
-            position
-            for position, item in enumerate(manifest.inputs)
-            if item.type in ("bool", "string")
-        ]
-        self._all_numeric = not self._others
         self._inputs = [
-            tag("input", item.name if position < MOST_INPUTS else "other")
-            for position, item in enumerate(manifest.inputs)
+            tag("input", item.name if i < MOST_INPUTS else "other") for i, item in inputs
         ]
         outputs = manifest.outputs
         self._classes = {
@@ -51,11 +40,8 @@ class Drift:
             for number, value in enumerate(outputs.classes)
         }
         self._label = outputs.fields[0].name if outputs.kind == "classification" else None
-        self._values = [
-            (field.name, tag("field", field.name))
-            for field in outputs.fields
-            if field.type == "float"
-        ]
+        numbers = [field.name for field in outputs.fields if field.type == "float"]
+        self._values = [(name, tag("field", name)) for name in numbers]
 
     def call(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Take note of a call of the model."""
@@ -76,22 +62,14 @@ class Drift:
             self._count("model.nulls", position, sum(row[position] is None for row in rows))
 
     def _compare_numbers(self, rows: Sequence[Row]) -> None:
-        numbers = rows if self._all_numeric else [[r[i] for i in self._numeric] for r in rows]
+        numbers = [[r[i] for i in self._numeric] for r in rows] if self._others else rows
         values = np.array(numbers, dtype=np.float64)  # None becomes NaN, which is in no comparison
         outside = (values < self._low) | (values > self._high)
-        if outside.any():
-            for column in np.flatnonzero(outside.any(axis=0)):
-                count = int(outside[:, column].sum())
-                self._count("model.out_of_range", self._numeric[column], count)
-        missing = np.isnan(values)
-        if missing.any():
-            for column in np.flatnonzero(missing.any(axis=0)):
-                self._count("model.nulls", self._numeric[column], int(missing[:, column].sum()))
+        for name, found in ("model.out_of_range", outside), ("model.nulls", np.isnan(values)):
+            if found.any():
+                for column in np.flatnonzero(found.any(axis=0)):
+                    self._count(name, self._numeric[column], int(found[:, column].sum()))
 
     def _count(self, name: str, position: int, count: int) -> None:
         if count:
             self._metrics.count(name, count, self._inputs[position])
-
-
-def _or(limit: float | None, default: float) -> float:
-    return default if limit is None else limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import joblib
@@ -48,14 +49,7 @@ class Engine:
         Must run in the worker, after the fork: threads that a first predict starts (OpenMP's) do
         not survive one. Raises Refusal if an answer differs from the one given at training time.
         """
-        settings = self._settings
-        self.batcher = Batcher(
-            self.predict,
-            settings.max_batch_size,
-            settings.max_queue_ms / 1e3,
-            settings.max_queued_rows,
-            observer,
-        )
+        self.batcher = Batcher(self.predict, self._settings, observer)
         golden = self.manifest.golden
         rows = [tuple(i.get(c.name) for c in self.schema.inputs) for i in golden.instances]
         try:
@@ -68,28 +62,21 @@ class Engine:
         self.ready = True
 
 
+@dataclass
 class Predictor:
     """One vectorised call of the model: rows in, an answer for each out."""
 
-    def __init__(
-        self,
-        predict: PredictFunction,
-        model: Any,
-        schema: Schema,
-        fields: Sequence[Output] | None = None,
-    ) -> None:
-        """`fields`: what answers must consist of; None to learn it from the first (training)."""
-        self._predict = predict
-        self._model = model
-        self._schema = schema
-        self.fields = fields
+    predict: PredictFunction
+    model: Any
+    schema: Schema
+    fields: Sequence[Output] | None = None  # of an answer; None: to be learnt from the first
 
     def __call__(self, rows: Sequence[Row]) -> list[Answer]:
         """Raises what the model raises, and TypeError or RuntimeError for unusable answers."""
         # A forest with n_jobs=-1 would start threads for every call: more than the quota has
         # cores, and in gevent no threads at all.
         with joblib.parallel_config("sequential"):
-            columns = self._predict(self._model, self._schema.frame(rows))
+            columns = self.predict(self.model, self.schema.frame(rows))
         arrays = {name: np.asarray(column) for name, column in columns.items()}
         for name, array in arrays.items():
             if array.shape != (len(rows),):

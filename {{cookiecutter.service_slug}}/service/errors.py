@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,10 +18,17 @@ class Refusal(Exception):
     """The service must not start; the message is the one line an operator sees."""
 
 
-def refuse(refusal: Refusal) -> NoReturn:
-    """End the process with one line, and the exit code at which gunicorn does not try again."""
-    print(f"refusing to start: {refusal}", file=sys.stderr, flush=True)
-    sys.exit(3)
+@contextmanager
+def exit_if_refused() -> Iterator[None]:
+    """End the process when a block, or a function it decorates, raises Refusal.
+
+    With its one line, and the exit code at which gunicorn does not try again.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        print(f"refusing to start: {refusal}", file=sys.stderr, flush=True)
+        sys.exit(3)
 
 
 @dataclass(frozen=True, slots=True)

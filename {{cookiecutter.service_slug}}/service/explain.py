@@ -72,11 +72,8 @@ def malformed(error: Exception) -> str:
     return str(error).replace("JSON is malformed", "malformed JSON").lower()
 
 
-class _Flaw:
-    """Marks what Python's lenient JSON reader accepts and the service does not."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
+class _Flaw(str):
+    """A message in place of what Python's lenient JSON reader accepts and the service does not."""
 
 
 def find_flaw(body: bytes) -> Detail | None:
@@ -102,7 +99,7 @@ def find_flaw(body: bytes) -> Detail | None:
     while levels:
         for key, value in levels[-1]:
             if isinstance(value, _Flaw):
-                return Detail(_path([*keys, key]), value.message)
+                return Detail(_path([*keys, key]), str(value))
             if isinstance(value, (dict, list)):
                 keys.append(key)
                 levels.append(iter(value.items() if isinstance(value, dict) else enumerate(value)))

@@ -17,7 +17,7 @@ from typing import Any
 
 import gevent
 
-from service.errors import Refusal, refuse
+from service.errors import exit_if_refused
 from service.settings import Settings
 
 
@@ -66,10 +66,8 @@ class Lifecycle:
         sys.setswitchinterval(0.001)
         extensions = worker.wsgi.extensions
         engine, telemetry = extensions["engine"], extensions["telemetry"]
-        try:
+        with exit_if_refused():
             engine.start(telemetry)
-        except Refusal as refusal:
-            refuse(refusal)
         telemetry.start(
             engine.batcher, lambda: worker.connections, worker.index, announce=worker.age == 1
         )

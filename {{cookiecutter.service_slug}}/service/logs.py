@@ -24,10 +24,9 @@ access = logging.getLogger("service.access")
 
 # A worker writes at most so many access lines a second: in an overload every refusal would be one.
 LINES_PER_SECOND = 100
-# What reports every failed delivery gets a line a minute.
+# Loggers of which a line a minute is kept: they would report every failed delivery.
 QUIET = ("datadog", "datadog.dogstatsd", "ddtrace", "service.telemetry")
 QUIET_SECONDS = 60
-
 
 _HEAD = ("timestamp", "level", "logger", "message")
 
@@ -48,9 +47,8 @@ class Text(logging.Formatter):
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a line says, in order. `extra={"fields": {...}}` adds to it."""
-    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     found: dict[str, Any] = {
-        "timestamp": time.replace("+00:00", "Z"),
+        "timestamp": timestamp(record.created),
         "level": record.levelname,
         "logger": record.name,
         "message": record.getMessage(),
@@ -62,12 +60,17 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
         if name.startswith("dd.") and value not in ("", "0")
     )
     found.update(getattr(record, "fields", {}))
-    if record.exc_info and record.exc_info[1]:
-        error = record.exc_info[1]
+    if record.exc_info and (error := record.exc_info[1]):
         found["error.kind"] = type(error).__name__
         found["error.message"] = str(error)
         found["error.stack"] = logging.Formatter().formatException(record.exc_info)
     return found
+
+
+def timestamp(seconds: float) -> str:
+    """Return a time since the epoch as logs write it."""
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
@@ -77,12 +80,11 @@ class Logger(glogging.Logger):  # type: ignore[misc]
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
-        settings = Settings.from_env()
-        as_json = settings.log_format == "json" or (
-            settings.log_format == "auto" and not sys.stdout.isatty()
-        )
+        format = Settings.from_env().log_format
+        if format == "auto":
+            format = "text" if sys.stdout.isatty() else "json"
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(Json() if as_json else Text())
+        handler.setFormatter(Json() if format == "json" else Text())
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
         for name in QUIET:
             logging.getLogger(name).addFilter(Seldom())
@@ -130,6 +132,7 @@ class AccessLog:
         self, status: int, message: str, fields: Mapping[str, Any], error: BaseException | None
     ) -> None:
         level = logging.ERROR if status >= 500 and status not in (503, 504) else logging.INFO
-        omitted, self._omitted = self._omitted, 0
-        more = {"omitted": omitted} if omitted else {}
-        access.log(level, message, exc_info=error, extra={"fields": {**fields, **more}})
+        if self._omitted:
+            fields = {**fields, "omitted": self._omitted}
+            self._omitted = 0
+        access.log(level, message, exc_info=error, extra={"fields": fields})

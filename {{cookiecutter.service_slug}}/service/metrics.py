@@ -46,7 +46,7 @@ class Metrics:
     def __init__(self, client: Any) -> None:
         """`client`: a DogStatsd, made in the worker, after the fork."""
         self._client = client
-        self._counts: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        self._counts: defaultdict[tuple[str, ...], float] = defaultdict(int)
         self._values: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
         self._gauges: dict[tuple[str, ...], float] = {}
 
@@ -67,30 +67,28 @@ class Metrics:
 
     def deliver(self) -> None:
         """Hand over what has been gathered."""
-        counts, self._counts = self._counts, defaultdict(float)
+        counts, self._counts = self._counts, defaultdict(int)
         gathered, self._values = self._values, defaultdict(list)
         gauges, self._gauges = self._gauges, {}
         client = self._client
         for (name, *tags), value in counts.items():
-            client.increment(name, _short(value), tags)
+            client.increment(name, value, tags)
         for (name, *tags), value in gauges.items():
-            client.gauge(name, _short(value), tags)
+            client.gauge(name, value, tags)
         for (name, *tags), values in gathered.items():
             for start in range(0, len(values), VALUES_PER_LINE):
                 part = values[start : start + VALUES_PER_LINE]
                 client.distribution(name, ":".join([f"{value:.6g}" for value in part]), tags)
         client.flush()
 
-    def run(self, looks: Mapping[float, Callable[[], None]]) -> None:
-        """Deliver for ever. `looks`: what to call every so many seconds, to set gauges, say."""
-        due = dict.fromkeys(looks, 0.0)
+    def run(self, look: Callable[[], None]) -> None:
+        """Deliver for ever, and call `look` every second, to set gauges."""
+        due = 0.0
         while True:
-            now = time.monotonic()
             try:
-                for seconds, look in looks.items():
-                    if now >= due[seconds]:
-                        due[seconds] = now + seconds
-                        look()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + 1
+                    look()
                 self.deliver()
             except Exception:
                 log.exception("metrics could not be delivered")
@@ -132,7 +130,3 @@ def connect(environ: Mapping[str, str] = os.environ) -> Metrics | None:
             socket_connect_retry=True,
         )
     )
-
-
-def _short(value: float) -> float | int:
-    return int(value) if value == int(value) else value

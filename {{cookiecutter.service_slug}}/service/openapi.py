@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from service.artifact import Input, Manifest, Output
+from service.artifact import Input, Manifest
 from service.errors import ErrorBody
-from service.schema import Schema, number_limits, request_type
+from service.schema import TYPES, Schema, number_limits, object_type, request_type
 
 _SKELETON = Path(__file__).with_suffix(".json")
-_TYPES = {"float": float, "int": int, "bool": bool, "string": str}
 
 
 def openapi(manifest: Manifest, schema: Schema) -> dict[str, Any]:
@@ -37,9 +35,11 @@ def openapi(manifest: Manifest, schema: Schema) -> dict[str, Any]:
 
 
 def _schemas(manifest: Manifest, schema: Schema) -> dict[str, Any]:
+    fields = [(field.name, TYPES[field.type]) for field in manifest.outputs.fields]
+    prediction: Any = object_type("Prediction", fields)
     types = [
         request_type(manifest.inputs, _input, schema.max_instances),
-        _response_type(manifest.outputs.fields),
+        object_type("PredictResponse", [("predictions", list[prediction])]),
         ErrorBody,
     ]
     _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -49,26 +49,13 @@ def _schemas(manifest: Manifest, schema: Schema) -> dict[str, Any]:
     return found
 
 
-def _response_type(fields: Sequence[Output]) -> Any:
-    names = [f"f{i}" for i in range(len(fields))]
-    prediction: Any = msgspec.defstruct(
-        "Prediction",
-        [(name, _TYPES[field.type]) for name, field in zip(names, fields, strict=True)],
-        rename=dict(zip(names, (field.name for field in fields), strict=True)),
-        forbid_unknown_fields=True,
-    )
-    return msgspec.defstruct(
-        "PredictResponse", [("predictions", list[prediction])], forbid_unknown_fields=True
-    )
-
-
 def _input(item: Input) -> Any:
     """Return the type of an input's values as people should know it.
 
     The decoder's own is wider: it takes 2.0 for a whole number.
     """
     low, high = number_limits(item) or (None, None)
-    kind: Any = Annotated[_TYPES[item.type], Meta(ge=low, le=high)]
+    kind: Any = Annotated[TYPES[item.type], Meta(ge=low, le=high)]
     about = None
     if item.minimum is not None:
         about = f"{item.minimum:g} to {item.maximum:g} in the training data"

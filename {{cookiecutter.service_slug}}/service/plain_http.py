@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 import gevent
@@ -127,18 +128,12 @@ def head(status: str, headers: list[tuple[str, str]], keep: bool) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     connection = "keep-alive" if keep else "close"
     return (
-        f"HTTP/1.1 {status}\r\nServer: gunicorn\r\nDate: {_date()}\r\n"
+        f"HTTP/1.1 {status}\r\nServer: gunicorn\r\nDate: {_date(int(time.time()))}\r\n"
         f"Connection: {connection}\r\n{lines}\r\n".encode("latin-1")
     )
 
 
-_today = (0, "")
-
-
-def _date() -> str:
+@lru_cache(1)
+def _date(now: int) -> str:
     """Return the time as HTTP writes it; made once a second."""
-    global _today
-    now = int(time.time())
-    if _today[0] != now:
-        _today = now, formatdate(now, usegmt=True)
-    return _today[1]
+    return formatdate(now, usegmt=True)

@@ -12,11 +12,13 @@ hung up), and, of a request that was answered, for shadow traffic, `service.body
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 import msgspec
+from werkzeug.http import HTTP_STATUS_CODES
 
 from service.body import read_body
 from service.engine import Engine
@@ -26,27 +28,18 @@ from service.request_id import request_id
 from service.settings import Settings
 from service.telemetry import Telemetry
 
-Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,8}")
-_STATUS = {
-    200: "200 OK",
-    400: "400 Bad Request",
-    408: "408 Request Timeout",
-    413: "413 Content Too Large",
-    415: "415 Unsupported Media Type",
-    499: "499 Client Closed Request",
-    500: "500 Internal Server Error",
-    503: "503 Service Unavailable",
-    504: "504 Gateway Timeout",
-}
+_STATUS = {code: f"{code} {name}" for code, name in HTTP_STATUS_CODES.items()}
+_STATUS[499] = "499 Client Closed Request"
 _encode = msgspec.json.Encoder().encode
 
 
 class Predict:
     """Answers POST /predict, and leaves all else to the application behind it."""
 
-    def __init__(self, app: Wsgi, engine: Engine, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(
+        self, app: WSGIApplication, engine: Engine, settings: Settings, telemetry: Telemetry
+    ) -> None:
         self._app = app
         self._engine = engine
         self._settings = settings

@@ -15,6 +15,8 @@ from service.errors import Detail, RequestError
 from service.explain import bad_request, explain, find_flaw, malformed
 from service.record import Row
 
+TYPES = {"float": float, "int": int, "bool": bool, "string": str}
+
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True):
     """There are none: requests are predicted together, so none may change how."""
@@ -104,18 +106,11 @@ def request_type(
     inputs: Sequence[Input], type_of: Callable[[Input], Any], max_instances: int | None = None
 ) -> Any:
     """Return the type of a request body. `type_of`: returns that of an input's values."""
-    fields = [f"f{i}" for i in range(len(inputs))]  # names may be no Python identifiers
-    instance: Any = msgspec.defstruct(
-        "Instance",
-        [
-            (field, type_of(item) | UnsetType, UNSET) if item.nullable else (field, type_of(item))
-            for field, item in zip(fields, inputs, strict=True)
-        ],
-        rename=dict(zip(fields, (item.name for item in inputs), strict=True)),
-        forbid_unknown_fields=True,
-        kw_only=True,
-        gc=False,
-    )
+    fields = [
+        (i.name, type_of(i) | UnsetType, UNSET) if i.nullable else (i.name, type_of(i))
+        for i in inputs
+    ]
+    instance: Any = object_type("Instance", fields)
     in_order: Any = tuple[tuple(type_of(item) for item in inputs)]  # type: ignore[misc]
     limits = Meta(min_length=1, max_length=max_instances)
     return msgspec.defstruct(
@@ -128,8 +123,21 @@ def request_type(
     )
 
 
+def object_type(name: str, fields: Sequence[tuple[Any, ...]]) -> Any:
+    """Return the type of an object. `fields`: name, which may be no identifier, type, default."""
+    attributes = [f"f{i}" for i in range(len(fields))]
+    return msgspec.defstruct(
+        name,
+        [(attribute, *rest) for attribute, (_, *rest) in zip(attributes, fields, strict=True)],
+        rename=dict(zip(attributes, (field[0] for field in fields), strict=True)),
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,
+    )
+
+
 def _json_type(item: Input) -> Any:
-    kind: Any = {"float": float, "int": int, "bool": bool, "string": str}[item.type]
+    kind: Any = TYPES[item.type]
     if limits := number_limits(item):
         kind = Annotated[kind, Meta(ge=limits[0], le=limits[1])]
     if item.type == "int":

@@ -33,7 +33,7 @@ class FromEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Return the settings of the environment; an empty variable counts as absent.
 
-        Raises Refusal for a value that does not parse, is out of range, or has an old name.
+        Raises Refusal for a value that does not parse or is out of range.
         """
         values = {}
         for field in msgspec.structs.fields(cls):
@@ -59,9 +59,7 @@ class Settings(FromEnvironment, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, about("largest request body; over it 413", 1)] = 1024 * 1024
     max_instances: Annotated[int, about("most instances in one request; over it 413", 1)] = 1000
     max_batch_size: Annotated[int, about("most rows in one call of the model", 1)] = 1024
-    max_queue_ms: Annotated[float, about("longest wait expected in the queue; over it 503", 1)] = (
-        250.0
-    )
+    max_queue_ms: Annotated[float, about("longest expected wait; over it 503", 1)] = 250.0
     max_queued_rows: Annotated[int, about("most rows in the queue; over it 503", 1)] = 10_000
     request_timeout_ms: Annotated[
         int, about("longest a request may take, and X-Request-Timeout-Ms may ask for; then 504", 1)

@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -83,7 +84,7 @@ class Telemetry(Observer):
             self.metrics.gauge("worker.connections", connections(), self._worker)
             process.look()
 
-        gevent.spawn(self.metrics.run, {1.0: gauges, 10.0: process.look_closely})
+        gevent.spawn(self.metrics.run, gauges)
 
     def stop(self) -> bool:
         """Deliver what is left; return whether the process can end by itself.
@@ -96,7 +97,7 @@ class Telemetry(Observer):
         return self._tracing is None or self._tracing.stop()
 
     def begin(self, environ: Mapping[str, Any], route: str) -> RequestRecord:
-        """Take note of a request's arrival. `route`: a rule, not a path that clients make up."""
+        """Take note of a request's arrival. `route`: see RequestRecord."""
         method = environ["REQUEST_METHOD"]
         if method not in METHODS:
             method = "OTHER"
@@ -156,12 +157,11 @@ class Telemetry(Observer):
         elif record.reason:
             attributes["inference.reason"] = record.reason
         attributes.update(self._copy_tags(record))
-        span, call = self._span(to, record), record.call if record.answered else None
-        to.finish(span, record.seconds, attributes, call, record.error, record.status >= 500)
+        to.finish(record, attributes)
 
     def _log(self, record: RequestRecord, body: bytes) -> None:
         line = {
-            **(tracing.ids(self._span(self._tracing, record)) if self._tracing else {}),
+            **(tracing.ids(self._tracing.span(record)) if self._tracing else {}),
             "request_id": record.request_id,
             "method": record.method,
             "route": record.route,
@@ -185,31 +185,20 @@ class Telemetry(Observer):
         return {"traffic": "shadow", "shadow.pair_id": pair_id}
 
     def call(self, records: Sequence[RequestRecord], rows: int) -> AbstractContextManager[object]:
-        """Return the context in which the model is called, in its thread."""
         return self._traced_call(self._tracing, records, rows) if self._tracing else nullcontext()
 
     @contextmanager
     def _traced_call(
         self, to: tracing.Tracing, records: Sequence[RequestRecord], rows: int
     ) -> Iterator[None]:
-        spans = (self._span(to, record) for record in records)
         with ExitStack() as stack:
             try:
-                call = stack.enter_context(to.call(spans, len(records), rows))
-                for record in records:
-                    record.call = call
+                stack.enter_context(to.call(records, rows))
             except Exception:
                 log.exception("a call of the model could not be traced")
             yield
 
-    def _span(self, to: tracing.Tracing, record: RequestRecord) -> Any:
-        if record.span is None:
-            name = f"{record.method} {record.route}"
-            record.span = to.start(record.headers, name, record.arrived)
-        return record.span
-
     def called(self, rows: Sequence[Row], answers: Sequence[Answer], seconds: float) -> None:
-        """Report a call of the model that gave answers."""
         if self.metrics is None or self._drift is None:
             return
         try:
@@ -235,15 +224,11 @@ def _measure(to: Metrics, record: RequestRecord) -> None:
 
 
 _OUTCOMES = {499: "cancelled", 503: "shed", 504: "expired"}
-_tag_cache: dict[tuple[str, int], tuple[str, str, str]] = {}
 
 
+@cache
 def _tags(route: str, status: int) -> tuple[str, str, str]:
-    try:
-        return _tag_cache[route, status]
-    except KeyError:
-        outcome = _OUTCOMES.get(status) or (
-            "ok" if status < 400 else "client_error" if status < 500 else "error"
-        )
-        found = tag("route", route), tag("status", status), tag("outcome", outcome)
-        return _tag_cache.setdefault((route, status), found)
+    outcome = _OUTCOMES.get(status) or (
+        "ok" if status < 400 else "client_error" if status < 500 else "error"
+    )
+    return tag("route", route), tag("status", status), tag("outcome", outcome)

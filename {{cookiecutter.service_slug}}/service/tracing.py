@@ -13,14 +13,16 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # it imports gevent, before which ddtrace must be loaded
+    from service.record import RequestRecord
 
 SOCKET = "/var/run/datadog/apm.socket"
 STOP_SECONDS = 2
-# What is not needed here and costs time at start, stop or on each request; and no lines of its own
+# Switched off: what is not needed here and costs time at start, stop or on each request; and lines
 # on stderr, which are no JSON and come twice.
 DEFAULTS = {
     "DD_TRACE_LOG_STREAM_HANDLER": "false",
@@ -58,12 +60,11 @@ def load(environ: MutableMapping[str, str] = os.environ) -> None:
     import ddtrace.auto  # noqa: F401
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call of the model, as the requests that shared it refer to it."""
+class Call(NamedTuple):
+    """A call of the model, as the spans of the requests that shared it refer to it."""
 
     trace_id: int
-    link: str
+    link: str  # encoded as ddtrace does, which would do it anew for each request
 
 
 class Tracing:
@@ -95,45 +96,31 @@ class Tracing:
         self._tracer.shutdown(timeout=STOP_SECONDS)
         return time.monotonic() - began < STOP_SECONDS
 
-    def start(self, headers: Mapping[str, str], resource: str, arrived: float) -> Any:
-        """Return the span of a request that arrived then (perf_counter).
+    def span(self, record: RequestRecord) -> Any:
+        """Return a request's span, which continues the client's trace if it sent one."""
+        if record.span is None:
+            start = time.time() - (time.perf_counter() - record.arrived)
+            resource, headers = f"{record.method} {record.route}", record.headers
+            upstream: dict[str, Any] = {}
+            if continues(headers) and (context := self._extract(headers)).trace_id is not None:
+                upstream = {"trace_id": context.trace_id, "parent_id": context.span_id}
+                upstream["context"] = context
+            record.span = self._span(
+                "inference.request", self._service, resource, "web", start=start, **upstream
+            )
+        return record.span
 
-        It continues the client's trace if it sent one. `headers`: by their WSGI names.
-        """
-        start = time.time() - (time.perf_counter() - arrived)
-        context = self._extract(headers) if continues(headers) else None
-        if context is None or context.trace_id is None:
-            return self._span("inference.request", self._service, resource, "web", start=start)
-        return self._span(
-            "inference.request",
-            self._service,
-            resource,
-            "web",
-            start=start,
-            trace_id=context.trace_id,
-            parent_id=context.span_id,
-            context=context,
-        )
-
-    def finish(
-        self,
-        span: Any,
-        seconds: float,
-        attributes: Mapping[str, str | float],
-        call: Call | None = None,
-        error: BaseException | None = None,
-        failed: bool = False,
-    ) -> None:
-        """End the span of a request that took so long, linked to the call which answered it."""
+    def finish(self, record: RequestRecord, attributes: Mapping[str, str | float]) -> None:
+        """End the span of a request, linked to the call which answered it."""
+        span, call, error = self.span(record), record.call, record.error
         span._set_attributes(self._common)
         span._set_attributes(attributes)
-        if call is not None and call.trace_id != span.trace_id:
-            # As ddtrace encodes links; which it would do anew for each request.
+        if record.answered and call is not None and call.trace_id != span.trace_id:
             span._set_attribute("_dd.span_links", call.link)
         if error is not None:
             span.set_exc_info(type(error), error, error.__traceback__)
-        span.error = int(failed)
-        span.finish(span.start + seconds)
+        span.error = int(record.status >= 500)
+        span.finish(span.start + record.seconds)
         trace: Any = [span]
         for processor in self._processors:
             trace = processor.process_trace(trace)
@@ -142,14 +129,14 @@ class Tracing:
         self._writer.write(trace)
 
     @contextmanager
-    def call(self, spans: Iterable[Any], requests: int, rows: int) -> Iterator[Call]:
+    def call(self, records: Sequence[RequestRecord], rows: int) -> Iterator[None]:
         """Make the span of a call of the model: a child of the first request that will be kept.
 
-        `spans`: of the requests, of which only as many are taken as it needs to find that one.
         In the thread that calls the model, where it becomes the parent of what the model does.
         """
         parent = None
-        for span in spans:
+        for record in records:  # only as many get a span here as it takes to find that one
+            span = self.span(record)
             parent = parent or span
             if span.context.sampling_priority is None:
                 self._tracer.sample(span)
@@ -159,11 +146,14 @@ class Tracing:
         child = self._tracer.start_span(
             "inference.predict", child_of=parent, resource="predict", activate=True
         )
-        child.set_metric("inference.batch_rows", rows)
-        child.set_metric("inference.batch_requests", requests)
         try:
+            child.set_metric("inference.batch_rows", rows)
+            child.set_metric("inference.batch_requests", len(records))
             ids = {"trace_id": f"{child.trace_id:032x}", "span_id": f"{child.span_id:016x}"}
-            yield Call(child.trace_id, json.dumps([ids]))
+            call = Call(child.trace_id, json.dumps([ids]))
+            for record in records:
+                record.call = call
+            yield
         except BaseException as error:
             child.set_exc_info(type(error), error, error.__traceback__)
             raise

@@ -1,9 +1,14 @@
-"""The last step of training: all that serving needs, written as one artifact."""
+"""The last step of training: all that serving needs, written as one artifact.
+
+Its files carry their own sha256 in their names, and the manifest is replaced last, in one rename:
+at every moment, whatever crashes, the folder holds either the old artifact or the new one, whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -52,12 +57,40 @@ def package(folder: Path, done: Training) -> Manifest:
     card = render_card(manifest, done.evaluation).encode()
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[Literal["model", "card"], File] = {
-        "model": artifact.write_file(folder, "model", ".joblib", model.getvalue()),
-        "card": artifact.write_file(folder, "card", ".html", card),
+        "model": _write_file(folder, "model", ".joblib", model.getvalue()),
+        "card": _write_file(folder, "card", ".html", card),
     }
     manifest = replace(manifest, files=files)
-    artifact.commit(folder, manifest)
+    _commit(folder, manifest)
     return manifest
+
+
+def _write_file(folder: Path, stem: str, suffix: str, content: bytes) -> File:
+    """Write a file of the artifact under a name that holds its hash; nothing is overwritten."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = folder / f"{stem}-{sha256[:12]}{suffix}"
+    _replace(path, content)
+    return File(path=path.name, sha256=sha256, bytes=len(content))
+
+
+def _commit(folder: Path, manifest: Manifest) -> None:
+    """Make the artifact current, then remove what the one before it left."""
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    _replace(folder / artifact.MANIFEST, content)
+    keep = {artifact.MANIFEST} | {file.path for file in manifest.files.values()}
+    for pattern in ("model-*", "card-*", "*.partial"):
+        for path in folder.glob(pattern):
+            if path.name not in keep:
+                path.unlink()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
 
 
 def _manifest(done: Training) -> Manifest:

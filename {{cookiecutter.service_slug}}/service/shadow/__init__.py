@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from wsgiref.types import WSGIApplication
 
 import gevent
 
@@ -29,7 +30,7 @@ from service.shadow.events import PATIENCE_SECONDS, Events
 from service.shadow.faults import log, repeat
 from service.shadow.guard import LAG_CHECK_SECONDS, SWITCH_SECONDS, Guard
 from service.shadow.judge import Judge
-from service.shadow.middleware import Admission, ShadowMiddleware, Wsgi
+from service.shadow.middleware import Admission, ShadowMiddleware
 from service.shadow.record import COUNTS_SECONDS, Record
 from service.shadow.sender import Sender
 from service.shadow.settings import ShadowSettings
@@ -64,7 +65,7 @@ class Shadow:
         self._comparator = Comparator(manifest.outputs, read_rules(RULES))
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
-    def wrap(self, app: Wsgi) -> ShadowMiddleware:
+    def wrap(self, app: WSGIApplication) -> ShadowMiddleware:
         """Return the application, of which nothing is copied before `start`."""
         self._middleware = ShadowMiddleware(app)
         return self._middleware
@@ -113,5 +114,5 @@ class Shadow:
     def _gauges(self) -> None:
         self._record.gauge("shadow.queue.depth", len(self._queue))
         self._record.gauge("shadow.queue.bytes", self._queue.bytes)
-        self._record.gauge("shadow.breaker.open", self._guard.breaker.open)
+        self._record.gauge("shadow.breaker.open", int(self._guard.breaker.open))
         self._record.gauge("shadow.percent", self._guard.switch.percent)

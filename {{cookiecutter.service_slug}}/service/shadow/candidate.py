@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 import gevent
 
 from service.shadow.events import Events
 from service.shadow.faults import repeat
-from service.shadow.middleware import Wsgi
 from service.shadow.record import COUNTS_SECONDS
 
 
@@ -22,7 +22,7 @@ class Candidate:
         self._copies = 0
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
-    def wrap(self, app: Wsgi) -> Wsgi:
+    def wrap(self, app: WSGIApplication) -> WSGIApplication:
         def counted(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             self._copies += "HTTP_X_SHADOW_REQUEST" in environ
             return app(environ, start_response)

@@ -1,8 +1,4 @@
-"""Whether two answers say the same: by bytes, then value by value, by a rule for each field.
-
-A field without a rule must be equal, but for fractions, which machines round differently. The
-rules are in a TOML file: a table [fields.score] has what is said of the field `score`.
-"""
+"""Whether two answers say the same: by bytes, then value by value, by shadow-rules.toml's rules."""
 
 from __future__ import annotations
 
@@ -38,8 +34,7 @@ _Tables = dict[Literal["fields"], dict[str, Rule]]
 def read_rules(file: Path) -> dict[str, Rule]:
     """Return the rules of a file, none if there is no file; raises Refusal for a bad one."""
     try:
-        tables = msgspec.toml.decode(file.read_bytes(), type=_Tables)
-        return tables.get("fields", {})
+        return msgspec.toml.decode(file.read_bytes(), type=_Tables).get("fields", {})
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.DecodeError) as error:
@@ -152,7 +147,10 @@ def _number(value: Any) -> bool:
 
 
 def _near(one: Any, other: Any, rule: Rule | None) -> bool:
-    """Tell whether two values are numbers and as close as a rule, or none, wants them."""
+    """Tell whether two values are numbers as close as their rule wants them.
+
+    Without one, integers must be equal; fractions need not, which machines round differently.
+    """
     if not (_number(one) and _number(other)):
         return False
     if isinstance(one, int) and isinstance(other, int) and not rule:

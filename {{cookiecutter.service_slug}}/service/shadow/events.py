@@ -10,7 +10,6 @@ import os
 import select
 import socket
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import gevent
@@ -18,6 +17,7 @@ import msgspec
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
+from service.logs import timestamp
 from service.shadow.faults import log
 
 MAX_WAITING_BYTES = 1024 * 1024
@@ -39,8 +39,7 @@ class Events:
 
     def write(self, message: str, event: str, fields: dict[str, Any]) -> None:
         """Add a line, with the head that all log lines have; never waits."""
-        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-        head = {"timestamp": f"{now[:-6]}Z", "level": "INFO", "logger": log.name}
+        head = {"timestamp": timestamp(time.time()), "level": "INFO", "logger": log.name}
         line = {**head, "message": message, "event": event, "worker": self._worker, **fields}
         content = _encoded(line)
         size = self._waiting_bytes + len(content)

@@ -41,6 +41,8 @@ class KillSwitch:
             percent = self._set_percent if not text else 0.0 if text == "off" else float(text)
             if not 0 <= percent <= 100:  # NaN neither
                 percent = 0.0
+        except FileNotFoundError:
+            text, percent = "", self._set_percent
         except (OSError, ValueError) as error:
             text, percent = str(error), 0.0
         if text != self._last_text:
@@ -49,12 +51,8 @@ class KillSwitch:
 
 
 def _beginning(file: Path) -> str:
-    """Return what a file begins with, nothing if there is no file."""
-    try:
-        with file.open() as stream:
-            return stream.read(100)
-    except FileNotFoundError:
-        return ""
+    with file.open() as stream:
+        return stream.read(100)
 
 
 class LagGuard:

@@ -27,19 +27,16 @@ class Judge:
                 # It waits until it is recorded, because stop() may end a comparison half-way.
                 pair = self.waiting[0]
                 try:
-                    self._compare(pair)
+                    if pair.answer and not pair.reason:
+                        found = self._comparator.compare(pair.live_answer, pair.answer.body)
+                        pair.comparison, pair.verdict = found, found.verdict
+                except NotJson as error:
+                    pair.reason = str(error)
+                    pair.verdict = (
+                        "candidate_error" if pair.reason == "not_json" else "not_compared"
+                    )
                 except Exception:
                     note_fault()
                     pair.verdict, pair.reason = "not_compared", "fault"
                 self.waiting.popleft()
                 self._record.pair(pair)
-
-    def _compare(self, pair: Pair) -> None:
-        if pair.answer is None or pair.reason:
-            return
-        try:
-            pair.comparison = self._comparator.compare(pair.live_answer, pair.answer.body)
-            pair.verdict = pair.comparison.verdict
-        except NotJson as error:
-            pair.reason = str(error)
-            pair.verdict = "candidate_error" if pair.reason == "not_json" else "not_compared"

@@ -6,9 +6,10 @@ The client waits for its answer meanwhile, so nothing here may wait, or raise.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from service.shadow.client import MAX_ANSWER_BYTES
 from service.shadow.copies import Pair, Queue
@@ -16,13 +17,11 @@ from service.shadow.faults import note_fault
 from service.shadow.guard import Guard
 from service.shadow.record import Record
 
-Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
 
 class ShadowMiddleware:
     """Offers what was answered at POST /predict to `admission`, once that is set, in the worker."""
 
-    def __init__(self, app: Wsgi) -> None:
+    def __init__(self, app: WSGIApplication) -> None:
         self.admission: Admission | None = None
         self._app = app
 
@@ -39,9 +38,8 @@ class ShadowMiddleware:
 
 @dataclass
 class Admission:
-    """Queues copies of the requests that may be copied, and records what became of each request:
-    `enqueued`; `sampled_out`, not among the share that is copied; `skipped`, not to be copied; or
-    `dropped`, for lack of room or time.
+    """Queues copies of requests, and records each request as `enqueued`, `sampled_out` (not among
+    the share that is copied), `skipped` (not to be copied) or `dropped` (for lack of room or time).
     """
 
     max_body_bytes: int

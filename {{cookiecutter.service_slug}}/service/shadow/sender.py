@@ -44,7 +44,7 @@ class Sender:
 
     def __post_init__(self) -> None:
         target, timeout_ms = self.settings.target, self.settings.shadow_timeout_ms
-        # Nothing of the client's; and after how long nobody waits for the answer.
+        # The head of a copy: nothing of the client's, and after how long nobody waits any more.
         self._head = (
             f"POST {target.path}/predict HTTP/1.1\r\nHost: {target.authority}\r\n"
             "Content-Type: application/json\r\nAccept: application/json\r\n"

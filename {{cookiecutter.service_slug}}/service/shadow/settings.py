@@ -32,9 +32,7 @@ class ShadowSettings(FromEnvironment, frozen=True, kw_only=True):
     shadow_switch_file: Annotated[
         str, about("file that is read every 2 s: `off`, or another SHADOW_PERCENT")
     ] = ""
-    shadow_timeout_ms: Annotated[int, about("longest that a copy may take in all", 1, 60_000)] = (
-        2000
-    )
+    shadow_timeout_ms: Annotated[int, about("longest that a copy may take", 1, 60_000)] = 2000
     shadow_max_body_bytes: Annotated[int, about("largest request body to copy", 1)] = 256 * 1024
 
     @classmethod
