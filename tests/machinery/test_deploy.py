@@ -252,11 +252,11 @@ def test_rollback_releases_what_was_before_and_deploys_it(
     with pytest.raises(SystemExit, match="not done: kubectl config: no such host"):
         main()
     # So that one may try again without going back twice.
-    assert release.tags(release.read("staging")) == ["2-def"]
+    assert release.released("staging") == ["2-def"]
     (cluster.folder / "kubectl").write_text(playing)
     cluster.plays(state(DONE))
     main()
-    assert release.tags(release.read("staging")) == ["1-abc"]
+    assert release.released("staging") == ["1-abc"]
     assert len(cluster.calls("apply")) == 1
     said = capsys.readouterr().out
     assert "released to staging: 1-abc\n" in said and said.endswith(f"done: {IMAGE}\n")
@@ -282,9 +282,9 @@ def test_nothing_is_released_to_a_new_service(overlays: Path) -> None:
         # A service that was made before there were releases.
         shutil.rmtree(file.parent)
         with pytest.raises(DeployError, match=f"nothing is released to {env} yet: make rel"):
-            release.read(env)
+            release.released(env)
         put("1-abc", env=env)
-        assert release.tags(release.read(env)) == ["1-abc"]
+        assert release.released(env) == ["1-abc"]
 
 
 def test_release_back_through_the_history(overlays: Path) -> None:
