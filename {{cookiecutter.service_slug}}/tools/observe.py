@@ -39,7 +39,6 @@ MOST_BARS = 100
 MOST_ROWS = 6  # of a metric: the tag sets with the highest peaks
 WIDTH = 120  # characters of a picture, and of a table that goes to a file
 FIXED_WIDTH = 60  # characters of names and numbers; tags and sparklines share the rest
-PICTURE_SECONDS = 60
 RAMP_SECONDS = 30  # until all users of the load test are there
 STOP_SECONDS = 30
 # Datadog's test agent has dependencies of its own, so uv runs it in an environment of its own.
@@ -332,9 +331,8 @@ def main() -> None:
     parser.add_argument("--load", action="store_true", help="drive the load test's users at it")
     parser.add_argument("--traces", action="store_true", help="take its traces too, and show them")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the last screen")
-    parser.add_argument("--seconds", type=float, help="of metrics to show (default: until Ctrl-C)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="from the first metric on")
     arguments = parser.parse_args()
-    arguments.seconds = arguments.seconds or (PICTURE_SECONDS if arguments.picture else math.inf)
     # SIGINT too: what a script starts by `&` ignores it until told otherwise.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

@@ -26,8 +26,9 @@ class Place:
     def __init__(self, env: str) -> None:
         """Raises DeployError if nothing is released there, or the cluster cannot be reached."""
         released(env)
-        self.env, self.overlay = env, str(overlay(env))
-        text = (overlay(env) / "kustomization.yaml").read_text()
+        folder = overlay(env)
+        self.env, self.overlay = env, str(folder)
+        text = (folder / "kustomization.yaml").read_text()
         if not (found := re.search(r"^namespace: *(\S+)", text, re.MULTILINE)):
             raise DeployError(f"k8s/overlays/{env}/kustomization.yaml names no namespace")
         self.namespace = found[1]
@@ -58,9 +59,8 @@ class Place:
         try:
             done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         except OSError:
-            raise DeployError(
-                "kubectl is missing; see https://kubernetes.io/docs/tasks/tools"
-            ) from None
+            where = "https://kubernetes.io/docs/tasks/tools"
+            raise DeployError(f"kubectl is missing; see {where}") from None
         if done.returncode not in good:
             # kubectl's own log repeats it, in lines like "E1126 01:40:18 ... memcache.go: ...".
             said = re.sub(r"^[EWI]\d{4} .*\n", "", done.stderr or done.stdout, flags=re.MULTILINE)
