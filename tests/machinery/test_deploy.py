@@ -37,7 +37,9 @@ if words[0] in ("rollout", "get") and "--ignore-not-found" not in words:
     if words[0] == "rollout": at.write_text(str(int(at.read_text()) + 1 if at.exists() else 0))
     states = json.loads((here / "states").read_text())
     state = states[min(int(at.read_text()), len(states) - 1)]
-    if words[0] == "get":
+    if words[:2] == ["get", "deployment"]:
+        print(json.dumps(state["deployment"]))
+    elif words[0] == "get":
         print(json.dumps({{"items": sum((state[kind] for kind in words[1].split(",")), [])}}))
     elif "exceeded" in state["said"]: sys.exit("error: " + state["said"])
     else: print(state["said"])
@@ -75,7 +77,7 @@ def state(
     }
     return {
         "said": said,
-        "deployments": [deployment],
+        "deployment": deployment,
         "replicasets": sets,
         "pods": list(pods),
         "events": events or [],

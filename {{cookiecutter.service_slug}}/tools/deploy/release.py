@@ -13,8 +13,8 @@ from tools.deploy.service import NAME, REPOSITORY, ROOT, DeployError, git
 
 OVERLAYS = ROOT / "k8s" / "overlays"
 UNRELEASED = "unreleased"  # the tag before the first release
-LIVE = Path(__file__).with_name("live.txt")
-CANDIDATE = Path(__file__).with_name("candidate.txt")  # goes on where live.txt ends
+LIVE_TEXT = Path(__file__).with_name("live.txt")
+CANDIDATE_TEXT = Path(__file__).with_name("candidate.txt")  # goes on where live.txt ends
 
 
 def overlay(env: str) -> Path:
@@ -33,9 +33,9 @@ def overlay(env: str) -> Path:
 
 def render(env: str, tag: str, candidate: str = "") -> str:
     """Return the text of a release; raises DeployError for a tag that no image can have."""
-    text = LIVE.read_text().format(env=env, name=NAME, **_image("TAG", tag))
+    text = LIVE_TEXT.read_text().format(env=env, name=NAME, **_image("TAG", tag))
     if candidate:
-        text += CANDIDATE.read_text().format(name=NAME, **_image("CANDIDATE", candidate))
+        text += CANDIDATE_TEXT.read_text().format(name=NAME, **_image("CANDIDATE", candidate))
     return text
 
 

@@ -17,7 +17,8 @@ Json = dict[str, Any]
 # Kubernetes gives up first (progressDeadlineSeconds in deployment.yaml).
 TIMEOUT_SECONDS = 900.0
 GAVE_UP = "exceeded its progress deadline"
-REVISION = "deployment.kubernetes.io/revision"
+REVISION = "deployment.kubernetes.io/revision"  # an annotation of Deployments and ReplicaSets
+HASH = "pod-template-hash"  # a label of ReplicaSets and their pods
 
 
 class Place:
@@ -79,12 +80,13 @@ class Place:
                 shown = said
             if "successfully rolled out" in said:
                 return
-            kinds = "deployments,replicasets,pods"
-            deployment, new_pods = _newest(self._get(kinds, "--selector", f"app={NAME}"))
+            deployment = self._get("deployment", NAME)
+            reason = ""
             # Until Kubernetes has seen what was applied, it tells of the rollout before.
-            reason = "" if "to be observed" in said else hopeless(deployment, new_pods)
+            if "to be observed" not in said:
+                reason = hopeless(deployment, self._new_pods(deployment))
             if not reason and (GAVE_UP in said or seconds > TIMEOUT_SECONDS):
-                reason = last_warning(self._get("events")) or "no pod became ready"
+                reason = last_warning(self._get("events")["items"]) or "no pod became ready"
             if reason:
                 ready = deployment.get("status", {}).get("availableReplicas", 0)
                 raise DeployError(
@@ -93,21 +95,18 @@ class Place:
                 )
             time.sleep(1)
 
-    def _get(self, *words: str) -> list[Json]:
-        found: list[Json] = json.loads(self.kubectl("get", *words, "--output", "json"))["items"]
+    def _new_pods(self, deployment: Json) -> list[Json]:
+        """Return the pods of the revision that the Deployment is on its way to."""
+        mine = ("--selector", f"app={NAME}")
+        revision = deployment["metadata"]["annotations"].get(REVISION)
+        hashes = {
+            found["metadata"]["labels"][HASH]
+            for found in self._get("replicasets", *mine)["items"]
+            if found["metadata"]["annotations"].get(REVISION) == revision
+        }
+        pods = self._get("pods", *mine)["items"]
+        return [pod for pod in pods if pod["metadata"]["labels"].get(HASH) in hashes]
+
+    def _get(self, *words: str) -> Json:
+        found: Json = json.loads(self.kubectl("get", *words, "--output", "json"))
         return found
-
-
-def _newest(items: list[Json]) -> tuple[Json, list[Json]]:
-    """Return the Deployment, and the pods of the revision that it is on its way to."""
-    (deployment,) = (item for item in items if item["kind"] == "Deployment")
-    revision = deployment["metadata"].get("annotations", {}).get(REVISION)
-    hashes = {
-        item["metadata"]["labels"]["pod-template-hash"]
-        for item in items
-        if item["kind"] == "ReplicaSet" and item["metadata"]["annotations"][REVISION] == revision
-    }
-    pods = (item for item in items if item["kind"] == "Pod")
-    return deployment, [
-        pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") in hashes
-    ]
