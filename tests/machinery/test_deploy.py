@@ -37,7 +37,9 @@ if words[0] in ("rollout", "get") and "--ignore-not-found" not in words:
     if words[0] == "rollout": at.write_text(str(int(at.read_text()) + 1 if at.exists() else 0))
     states = json.loads((here / "states").read_text())
     state = states[min(int(at.read_text()), len(states) - 1)]
-    if words[0] == "get":
+    if words[:2] == ["get", "deployment"]:
+        print(json.dumps(state["deployment"]))
+    elif words[0] == "get":
         print(json.dumps({{"items": sum((state[kind] for kind in words[1].split(",")), [])}}))
     elif "exceeded" in state["said"]: sys.exit("error: " + state["said"])
     else: print(state["said"])
@@ -75,7 +77,7 @@ def state(
     }
     return {
         "said": said,
-        "deployments": [deployment],
+        "deployment": deployment,
         "replicasets": sets,
         "pods": list(pods),
         "events": events or [],
@@ -252,11 +254,11 @@ def test_rollback_releases_what_was_before_and_deploys_it(
     with pytest.raises(SystemExit, match="not done: kubectl config: no such host"):
         main()
     # So that one may try again without going back twice.
-    assert release.tags(release.read("staging")) == ["2-def"]
+    assert release.released("staging") == ["2-def"]
     (cluster.folder / "kubectl").write_text(playing)
     cluster.plays(state(DONE))
     main()
-    assert release.tags(release.read("staging")) == ["1-abc"]
+    assert release.released("staging") == ["1-abc"]
     assert len(cluster.calls("apply")) == 1
     said = capsys.readouterr().out
     assert "released to staging: 1-abc\n" in said and said.endswith(f"done: {IMAGE}\n")
@@ -282,9 +284,9 @@ def test_nothing_is_released_to_a_new_service(overlays: Path) -> None:
         # A service that was made before there were releases.
         shutil.rmtree(file.parent)
         with pytest.raises(DeployError, match=f"nothing is released to {env} yet: make rel"):
-            release.read(env)
+            release.released(env)
         put("1-abc", env=env)
-        assert release.tags(release.read(env)) == ["1-abc"]
+        assert release.released(env) == ["1-abc"]
 
 
 def test_release_back_through_the_history(overlays: Path) -> None:

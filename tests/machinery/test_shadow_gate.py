@@ -12,7 +12,7 @@ from shadow_traffic import LIMITS, START, Traffic, decided, summarised, truths
 
 from tools.shadow import __main__ as cli
 from tools.shadow import events, gate, labels, thresholds
-from tools.shadow.gate import Decision
+from tools.shadow.gate import EXIT_CODES, Decision
 from tools.shadow.thresholds import Thresholds
 
 
@@ -26,7 +26,7 @@ def state(decision: Decision, name: str) -> str:
 def test_promotes_a_candidate_that_agrees() -> None:
     decision = decided(Traffic())
 
-    assert decision.verdict == "promote" and decision.exit_code == 0
+    assert decision.verdict == "promote" and EXIT_CODES[decision.verdict] == 0
     assert {rule.state for rule in decision.rules} == {"passed"}
 
 
@@ -43,7 +43,7 @@ def test_promotes_a_candidate_that_agrees() -> None:
 def test_rejects_what_is_proven_bad(traffic: Traffic, rule: str) -> None:
     decision = decided(traffic)
 
-    assert decision.verdict == "reject" and decision.exit_code == 1
+    assert decision.verdict == "reject" and EXIT_CODES[decision.verdict] == 1
     assert state(decision, rule) == "failed" and decision.because.startswith(rule)
 
 
@@ -61,7 +61,7 @@ def test_rejects_what_is_proven_bad(traffic: Traffic, rule: str) -> None:
 def test_waits_for_what_is_not_certain(traffic: Traffic, rule: str) -> None:
     decision = decided(traffic)
 
-    assert decision.verdict == "inconclusive" and decision.exit_code == 2
+    assert decision.verdict == "inconclusive" and EXIT_CODES[decision.verdict] == 2
     assert state(decision, rule) == "open" and f"{rule}: " in decision.because
 
 

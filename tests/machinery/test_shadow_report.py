@@ -13,8 +13,7 @@ from shadow_traffic import LIMITS, START, Traffic, event, truths
 
 from tools.shadow import __main__ as cli
 from tools.shadow import events, gate, summary
-from tools.shadow.markdown import as_markdown
-from tools.shadow.page import as_page
+from tools.shadow.forms import as_markdown, as_page
 from tools.shadow.report import make_report
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import io
-import itertools
 import math
 import os
-import random
 import re
 import signal
 import socket
@@ -26,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.live import Live
@@ -37,11 +36,9 @@ from loadtests.slo import Slo
 
 BAR_SECONDS = 3  # covered by a bar of a sparkline; the table is drawn anew after each
 MOST_BARS = 100
-MOST_VALUES = 1000  # kept of a distribution for a bar; if there are more, a sample of them
 MOST_ROWS = 6  # of a metric: the tag sets with the highest peaks
 WIDTH = 120  # characters of a picture, and of a table that goes to a file
 FIXED_WIDTH = 60  # characters of names and numbers; tags and sparklines share the rest
-PICTURE_SECONDS = 60
 RAMP_SECONDS = 30  # until all users of the load test are there
 STOP_SECONDS = 30
 # Datadog's test agent has dependencies of its own, so uv runs it in an environment of its own.
@@ -103,13 +100,6 @@ class Series:
     latest: list[float] = field(default_factory=list)  # of the last bar that had any
     bars: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_BARS))
 
-    def add(self, values: list[float]) -> None:
-        for value in values:
-            if self.kind == "d" and len(self.values) == MOST_VALUES:
-                self.values[random.randrange(MOST_VALUES)] = value
-            else:
-                self.values.append(value)
-
     def close_bar(self) -> None:
         """Add a bar: a count's rate, a distribution's p99, the highest of all workers' gauges."""
         values, self.values = self.values, []
@@ -119,12 +109,12 @@ class Series:
         elif self.kind == "g":
             self.bars.append(max(self.latest))  # a gauge holds until it is set again
         else:
-            self.bars.append(quantile(values, 0.99) if values else 0.0)
+            self.bars.append(quantiles(values, 0.99)[0] if values else 0.0)
 
     def now(self) -> list[str]:
         """Return three cells: a rate or a value; of a distribution the last p50 and p99 instead."""
         if self.kind == "d":
-            return ["", *(readable(self.name, quantile(self.latest, q)) for q in (0.5, 0.99))]
+            return ["", *(readable(self.name, at) for at in quantiles(self.latest, 0.5, 0.99))]
         return [readable(self.name, self.bars[-1]) + ("/s" if self.kind == "c" else ""), "", ""]
 
 
@@ -139,7 +129,7 @@ class History:
         self.service = " ".join(sample.tags.get(key, "") for key in ("service", "version"))
         tags = " ".join(f"{key}:{sample.tags[key]}" for key in sample.tags if key not in HIDDEN)
         new = Series(sample.name, tags, sample.kind)
-        self.metrics[sample.name].setdefault(tags, new).add(sample.values)
+        self.metrics[sample.name].setdefault(tags, new).values.extend(sample.values)
 
     def close_bar(self) -> None:
         for by_tags in self.metrics.values():
@@ -147,9 +137,10 @@ class History:
                 series.close_bar()
 
 
-def quantile(values: list[float], share: float) -> float:
-    """Return the least of the values that `share` of them do not exceed."""
-    return sorted(values)[math.ceil(share * len(values)) - 1]
+def quantiles(values: list[float], *shares: float) -> list[float]:
+    """Return, for each share, the least of the values that so many of them do not exceed."""
+    found: list[float] = np.quantile(values, shares, method="inverted_cdf").tolist()
+    return found
 
 
 def readable(name: str, value: float) -> str:
@@ -201,8 +192,8 @@ def table(history: History, address: str, width: int) -> Table:
         shown.add_column(name, min_width=least, no_wrap=True, justify="right")
     family = ""
     for name, by_tags in sorted(history.metrics.items()):
-        if family not in ("", family := name.partition(".")[0]):
-            shown.add_section()
+        if family != (family := name.partition(".")[0]):
+            shown.add_section()  # nothing, before the first row
         rows = [series for series in by_tags.values() if series.bars]
         rows.sort(key=lambda row: -max(row.bars))
         for at, row in enumerate(sorted(rows[:MOST_ROWS], key=lambda row: row.tags)):
@@ -321,49 +312,38 @@ def observe(arguments: argparse.Namespace) -> None:
             processes[log] = stack.enter_context(running(command, settings, log))
         live = Live(console=console, screen=True, auto_refresh=False)
         with suppress(KeyboardInterrupt), live:
-            started, heard = time.monotonic(), 0
-            for bar in itertools.count(1):
-                receive(udp, history, started + bar * BAR_SECONDS)
+            until, heard = time.monotonic(), 0
+            while heard * BAR_SECONDS < arguments.seconds:
+                until += BAR_SECONDS
+                receive(udp, history, until)
                 check(processes)
                 history.close_bar()
                 now = f"{heading}  log: {folder}/service.log"
                 live.update(table(history, now, console.width), refresh=True)
                 heard += bool(history.metrics)
-                if heard * BAR_SECONDS >= arguments.seconds:
-                    break
         console.print(table(history, heading, console.width))
         if arguments.picture:
             arguments.picture.write_text(picture(table(history, heading, WIDTH)))
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
     parser.add_argument("--load", action="store_true", help="drive the load test's users at it")
     parser.add_argument("--traces", action="store_true", help="take its traces too, and show them")
-    parser.add_argument(
-        "--picture", type=Path, metavar="FILE.svg", help="draw the last screen to a file"
-    )
-    parser.add_argument(
-        "--seconds", type=float, help="end so long after the first metric (default: at Ctrl-C)"
-    )
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the last screen")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="from the first metric on")
     arguments = parser.parse_args()
-    arguments.seconds = arguments.seconds or (PICTURE_SECONDS if arguments.picture else math.inf)
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
     # SIGINT too: what a script starts by `&` ignores it until told otherwise.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+        signal.signal(number, signal.default_int_handler)
     try:
         observe(arguments)
-    except KeyboardInterrupt:  # a second one, while it stops
-        return 130
+    except KeyboardInterrupt:  # while it starts, or a second one while it stops
+        sys.exit(130)
     except subprocess.CalledProcessError as ended:
         print(ended.output, file=sys.stderr)
-        return int(ended.returncode)
-    return 0
+        sys.exit(ended.returncode)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-from tools.deploy import image, release, rollout
+from tools.deploy import image, release
+from tools.deploy.rollout import Place
 from tools.deploy.service import DeployError
 
 
@@ -28,14 +29,15 @@ def main() -> None:
                 f"make {command} takes no tag, but what is released: "
                 f"make release ENV={env or '...'} TAG={tag or '...'} first"
             )
-        elif command == "diff":
-            rollout.Place(env).diff()
         else:
             # This raises where the cluster cannot be reached, before a rollback writes anything.
-            place = rollout.Place(env)
+            place = Place(env)
             if command == "rollback":
                 release.write(env, release.before(env))
-            place.deploy()
+            if command == "diff":
+                place.diff()
+            else:
+                place.deploy()
     except DeployError as error:
         sys.exit(f"\nnot done: {error}")
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from tools.deploy.service import REPOSITORY, ROOT, DeployError, git
 
 BUILDERS = ("docker", "podman", "buildah")
+RUNNERS = ("docker", "podman")
 
 
 def build(options: list[str]) -> None:
@@ -17,24 +18,21 @@ def build(options: list[str]) -> None:
 
     `options` go to the builder. Raises DeployError, also for an artifact that would not start.
     """
-    try:
-        manifest = json.loads((ROOT / "artifact" / "manifest.json").read_text())
-    except OSError:
-        raise DeployError("there is no artifact to put into an image; run `make train`") from None
-    name = f"{REPOSITORY}:{manifest['version']}-{_commit()}"
-    builder = _builder(BUILDERS)
+    manifest = json.loads((ROOT / "artifact" / "manifest.json").read_text())
+    tag = f"{manifest['version']}-{_commit()}"
     arguments = {
-        "PYTHON": ".".join(manifest["runtime"]["python"].split(".")[:2]),
+        "PYTHON": manifest["runtime"]["python"].rpartition(".")[0],
         "VERSION": manifest["version"],
         "REVISION": git("rev-parse", "HEAD"),
         "SOURCE": _origin(),
     }
-    named = [word for item in arguments.items() for word in ("--build-arg", "=".join(item))]
-    _build(builder, "serve", name, [*named, *options])
+    named = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    builder = _first_that_works(BUILDERS)
+    _build(builder, "serve", tag, [*named, *options])
     print(
-        f"\nbuilt {name}\n"
-        f"  {builder} push {name}\n"
-        f"  make release ENV=staging TAG={name.rpartition(':')[2]}"
+        f"\nbuilt {REPOSITORY}:{tag}\n"
+        f"  {builder} push {REPOSITORY}:{tag}\n"
+        f"  make release ENV=staging TAG={tag}"
     )
 
 
@@ -43,49 +41,45 @@ def retrain(options: list[str]) -> None:
 
     It replaces the artifact in this folder. Raises DeployError.
     """
-    runner = _builder(BUILDERS[:2])
-    name = f"{REPOSITORY}:train"
-    _build(runner, "train", name, options)
+    runner = _first_that_works(RUNNERS)
+    _build(runner, "train", "train", options)
     artifact, data = ROOT / "artifact", ROOT / "data"
     artifact.mkdir(exist_ok=True)
-    command = [runner, "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"]
+    command = [runner, "run", "--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=all"]
     # The files it writes belong to the user who runs this.
-    command += ["--user", f"{os.getuid()}:{os.getgid()}"]
+    command += [f"--user={os.getuid()}:{os.getgid()}", f"--volume={artifact}:/app/artifact"]
     if runner == "podman" and os.getuid():
-        command += ["--userns", "keep-id"]
-    command += ["--volume", f"{artifact}:/app/artifact"]
+        command += ["--userns=keep-id"]
     if data.is_dir():
-        command += ["--volume", f"{data}:/app/data:ro"]
-    if subprocess.run([*command, name]).returncode:
+        command += [f"--volume={data}:/app/data:ro"]
+    if subprocess.run([*command, f"{REPOSITORY}:train"]).returncode:
         raise DeployError("the training in the container failed; see above")
 
 
-def _build(builder: str, stage: str, name: str, options: list[str]) -> None:
-    command = [builder, "build", "--target", stage, "--tag", name, *options, "."]
-    if builder == "buildah":
-        command.insert(2, "--layers")  # docker and podman keep layers for the next build anyway
-    if subprocess.run(command, cwd=ROOT).returncode:
+def _build(builder: str, stage: str, tag: str, options: list[str]) -> None:
+    command = [builder, "build", "--target", stage, "--tag", f"{REPOSITORY}:{tag}", *options, "."]
+    # docker and podman keep layers for the next build anyway.
+    env = os.environ | {"BUILDAH_LAYERS": "true"}
+    if subprocess.run(command, cwd=ROOT, env=env).returncode:
         raise DeployError(f"{builder} did not build the image; see above")
 
 
-def _builder(names: tuple[str, ...]) -> str:
+def _first_that_works(names: tuple[str, ...]) -> str:
     for name in names:
         try:
             # `info` fails for a client whose daemon does not run; `--version` would not.
-            done = subprocess.run([name, "info"], capture_output=True, timeout=30)
-        except (OSError, subprocess.TimeoutExpired):
+            subprocess.run([name, "info"], capture_output=True, timeout=30, check=True)
+        except (OSError, subprocess.SubprocessError):
             continue
-        if done.returncode == 0:
-            return name
+        return name
     raise DeployError(f"none of these works here: {', '.join(names)}")
 
 
 def _commit() -> str:
     sha = git("rev-parse", "--short=8", "HEAD")
-    if not sha:
-        return "nogit"
     # The manifests are not in the image; `make release` changes them.
-    return sha + ("-dirty" if git("status", "--porcelain", "--", ".", ":!k8s") else "")
+    dirty = git("status", "--porcelain", "--", ".", ":!k8s")
+    return f"{sha or 'nogit'}{'-dirty' if dirty else ''}"
 
 
 def _origin() -> str:

@@ -8,6 +8,15 @@ Json = dict[str, Any]
 
 NOT_PULLED = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 NOT_CONFIGURED = {"CreateContainerConfigError", "CreateContainerError"}
+FORBIDDEN = {
+    "exceeded quota": "the namespace's quota allows no more pods",
+    "PodSecurity": "the namespace's Pod Security does not allow such a pod",
+}
+WARNINGS = {
+    "Unhealthy": "the pods run, but are not found well",
+    "FailedScheduling": "no node has room for a pod",
+    "FailedMount": "a volume cannot be had; is Datadog's Agent, with its CSI driver, here?",
+}
 REFUSED = "refusing to start: "
 
 
@@ -15,7 +24,9 @@ def hopeless(deployment: Json, pods: list[Json]) -> str:
     """Return why the rollout cannot come to its end; nothing while it still may."""
     for condition in deployment.get("status", {}).get("conditions", []):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return _forbidden(condition.get("message", ""))
+            message = condition.get("message", "")
+            why = next((FORBIDDEN[sign] for sign in FORBIDDEN if sign in message), "")
+            return f"{why or 'no pod can be made'}: {message}"
     for pod in pods:
         for container in pod.get("status", {}).get("containerStatuses", []):
             if reason := _failed(container, pod):
@@ -29,22 +40,8 @@ def last_warning(events: list[Json]) -> str:
     if not warnings:
         return ""
     last = max(warnings, key=lambda event: event.get("lastTimestamp") or "")
-    message, reason = str(last.get("message", "")).strip(), last.get("reason")
-    if reason == "Unhealthy":
-        return f"the pods run, but are not found well: {message}"
-    if reason == "FailedScheduling":
-        return f"no node has room for a pod: {message}"
-    if reason == "FailedMount":
-        return f"a volume cannot be had; is Datadog's Agent, with its CSI driver, here? {message}"
-    return f"{reason}: {message}"
-
-
-def _forbidden(message: str) -> str:
-    if "exceeded quota" in message:
-        return f"the namespace's quota allows no more pods: {message}"
-    if "PodSecurity" in message:
-        return f"the namespace's Pod Security does not allow such a pod: {message}"
-    return f"no pod can be made: {message}"
+    reason = str(last.get("reason"))
+    return f"{WARNINGS.get(reason, reason)}: {str(last.get('message', '')).strip()}"
 
 
 def _failed(container: Json, pod: Json) -> str:

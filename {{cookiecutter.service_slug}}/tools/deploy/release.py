@@ -9,41 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tools.deploy.service import CANDIDATE, NAME, REPOSITORY, ROOT, DeployError, git
+from tools.deploy.service import NAME, REPOSITORY, ROOT, DeployError, git
 
 OVERLAYS = ROOT / "k8s" / "overlays"
-# The tag before the first release.
-UNRELEASED = "unreleased"
-
-HEAD = """\
-# What runs in {env}. `make release` writes this file, and `make deploy` applies it.
-# Its history in git is the history of the environment: `make rollback` goes back in it.
-apiVersion: kustomize.config.k8s.io/v1alpha1
-kind: Component
-"""
-SHADOW = """\
-components:
-  # Copies of requests go to the candidate; its answers are compared, and never returned.
-  - ../../../components/shadow
-"""
-PATCH = """\
-  - patch: |
-      apiVersion: apps/v1
-      kind: Deployment
-      metadata:
-        name: "{deployment}"
-        labels:
-          tags.datadoghq.com/version: "{version}"
-      spec:
-        template:
-          metadata:
-            labels:
-              tags.datadoghq.com/version: "{version}"
-          spec:
-            containers:
-              - name: "{container}"
-                image: "{image}"
-"""
+UNRELEASED = "unreleased"  # the tag before the first release
+LIVE_TEXT = Path(__file__).with_name("live.txt")
+CANDIDATE_TEXT = Path(__file__).with_name("candidate.txt")  # goes on where live.txt ends
 
 
 def overlay(env: str) -> Path:
@@ -61,26 +32,20 @@ def overlay(env: str) -> Path:
 
 
 def render(env: str, tag: str, candidate: str = "") -> str:
-    """Return the file of a release.
-
-    Raises DeployError for an environment that is none, and for a tag that no image can have.
-    """
-    overlay(env)
-    text = HEAD.format(env=env) + (SHADOW if candidate else "") + "patches:\n"
-    tags = {NAME: tag} | ({CANDIDATE: candidate} if candidate else {})
-    for deployment, value in tags.items():
-        # A tag as the OCI's distribution specification has it.
-        if not re.fullmatch(r"\w[\w.-]{0,127}", value, re.ASCII):
-            key = "TAG" if deployment == NAME else "CANDIDATE"
-            raise DeployError(f"{key}={value}: expected an image's tag, as `make image` says it")
-        text += PATCH.format(
-            deployment=deployment,
-            # The artifact's version, within what Kubernetes allows for the value of a label.
-            version=value.partition("-")[0][:63].strip("._"),
-            container=NAME,
-            image=f"{REPOSITORY}:{value}",
-        )
+    """Return the text of a release; raises DeployError for a tag that no image can have."""
+    text = LIVE_TEXT.read_text().format(env=env, name=NAME, **_image("TAG", tag))
+    if candidate:
+        text += CANDIDATE_TEXT.read_text().format(name=NAME, **_image("CANDIDATE", candidate))
     return text
+
+
+def _image(key: str, tag: str) -> dict[str, str]:
+    # A tag as the OCI's distribution specification has it.
+    if not re.fullmatch(r"\w[\w.-]{0,127}", tag, re.ASCII):
+        raise DeployError(f"{key}={tag}: expected an image's tag, as `make image` says it")
+    # The artifact's version, within what Kubernetes allows for the value of a label.
+    version = tag.partition("-")[0][:63].strip("._")
+    return {"image": f"{REPOSITORY}:{tag}", "version": version}
 
 
 def write(env: str, text: str) -> None:
@@ -92,25 +57,24 @@ def write(env: str, text: str) -> None:
     print(f"    commit {path.relative_to(ROOT)}")
 
 
-def read(env: str) -> str:
-    """Return the file of what is released; raises DeployError if nothing is."""
+def released(env: str) -> list[str]:
+    """Return the tags that are released, live's first; raises DeployError if none is."""
     path = _file(env)
-    text = path.read_text() if path.exists() else ""
-    if not tags(text):
+    found = tags(path.read_text()) if path.exists() else []
+    if not found:
         raise DeployError(f"nothing is released to {env} yet: make release ENV={env} TAG=...")
-    return text
+    return found
 
 
 def tags(text: str) -> list[str]:
-    """Return the tags in the file of a release, live's first; none if nothing is released."""
+    """Return the tags in the text of a release, live's first; none if nothing is released."""
     found = re.findall(r'^ +image: ".*:([\w.-]+)"$', text, re.MULTILINE)
     return [] if UNRELEASED in found else found
 
 
 def before(env: str) -> str:
-    """Return the file of the release before this one; raises DeployError if git knows none."""
-    now = tags(read(env))
-    path = _file(env).relative_to(ROOT)
+    """Return the text of the release before this one; raises DeployError if git knows none."""
+    now, path = released(env), _file(env).relative_to(ROOT)
     commits = git("log", "--format=%H", "--", str(path)).split()
     history = [git("show", f"{commit}:./{path}") for commit in commits]
     # A release that is not committed is not among them: it came after them all.

@@ -9,14 +9,16 @@ import time
 from typing import Any
 
 from tools.deploy.reasons import hopeless, last_warning
-from tools.deploy.release import overlay, read, tags
+from tools.deploy.release import overlay, released
 from tools.deploy.service import CANDIDATE, NAME, REPOSITORY, ROOT, DeployError
 
 Json = dict[str, Any]
 
 # Kubernetes gives up first (progressDeadlineSeconds in deployment.yaml).
 TIMEOUT_SECONDS = 900.0
-REVISION = "deployment.kubernetes.io/revision"
+GAVE_UP = "exceeded its progress deadline"
+REVISION = "deployment.kubernetes.io/revision"  # an annotation of Deployments and ReplicaSets
+HASH = "pod-template-hash"  # a label of ReplicaSets and their pods
 
 
 class Place:
@@ -24,9 +26,10 @@ class Place:
 
     def __init__(self, env: str) -> None:
         """Raises DeployError if nothing is released there, or the cluster cannot be reached."""
-        read(env)
-        self.env, self.overlay = env, str(overlay(env))
-        text = (overlay(env) / "kustomization.yaml").read_text()
+        released(env)
+        folder = overlay(env)
+        self.env, self.overlay = env, str(folder)
+        text = (folder / "kustomization.yaml").read_text()
         if not (found := re.search(r"^namespace: *(\S+)", text, re.MULTILINE)):
             raise DeployError(f"k8s/overlays/{env}/kustomization.yaml names no namespace")
         self.namespace = found[1]
@@ -40,7 +43,7 @@ class Place:
 
     def deploy(self) -> None:
         """Apply what is released and wait for the rollout; raises DeployError with the reason."""
-        live, *candidate = tags(read(self.env))
+        live, *candidate = released(self.env)
         for line in self.kubectl("apply", "-k", self.overlay).splitlines():
             if not line.endswith(" unchanged"):
                 print(f"    {line}")
@@ -52,72 +55,58 @@ class Place:
         print(f"done: {REPOSITORY}:{live}")
 
     def kubectl(self, *arguments: str, good: tuple[int, ...] = (0,)) -> str:
-        """Return what kubectl prints; raises DeployError with what it complains of."""
+        """Return what kubectl prints; raises DeployError for exit codes that are not good."""
         command = ["kubectl", "--namespace", self.namespace, *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         except OSError:
-            raise DeployError(
-                "kubectl is missing; see https://kubernetes.io/docs/tasks/tools"
-            ) from None
+            where = "https://kubernetes.io/docs/tasks/tools"
+            raise DeployError(f"kubectl is missing; see {where}") from None
         if done.returncode not in good:
             # kubectl's own log repeats it, in lines like "E1126 01:40:18 ... memcache.go: ...".
             said = re.sub(r"^[EWI]\d{4} .*\n", "", done.stderr or done.stdout, flags=re.MULTILINE)
             raise DeployError(f"kubectl {arguments[0]}: {said.strip()}")
-        return done.stdout
+        return done.stdout or done.stderr
 
     def _wait(self) -> None:
         """Show how the rollout goes until it is done; raises DeployError when it will not be."""
-        started = time.monotonic()
-        shown = ""
+        started, shown = time.monotonic(), ""
         while True:
             seconds = time.monotonic() - started
-            late = seconds > TIMEOUT_SECONDS
-            try:
-                said = self.kubectl("rollout", "status", f"deployment/{NAME}", "--watch=false")
-            except DeployError as error:
-                if "exceeded its progress deadline" not in str(error):
-                    raise
-                said, late = "Kubernetes has given up", True
+            command = ("rollout", "status", f"deployment/{NAME}", "--watch=false")
+            said = self.kubectl(*command, good=(0, 1)).strip()
             if said != shown:
-                print(f"    {seconds:4.0f} s  {said.strip()}", flush=True)
+                print(f"    {seconds:4.0f} s  {said}", flush=True)
                 shown = said
             if "successfully rolled out" in said:
                 return
-            kinds = "deployments,replicasets,pods"
-            deployment, new_pods = _split(self._get(kinds, "--selector", f"app={NAME}"))
+            deployment = self._get("deployment", NAME)
+            reason = ""
             # Until Kubernetes has seen what was applied, it tells of the rollout before.
-            seen = "to be observed" not in said
-            reason = hopeless(deployment, new_pods) if seen else ""
-            if late and not reason:
-                reason = last_warning(self._get("events")) or "no pod became ready"
+            if "to be observed" not in said:
+                reason = hopeless(deployment, self._new_pods(deployment))
+            if not reason and (GAVE_UP in said or seconds > TIMEOUT_SECONDS):
+                reason = last_warning(self._get("events")["items"]) or "no pod became ready"
             if reason:
                 ready = deployment.get("status", {}).get("availableReplicas", 0)
                 raise DeployError(
-                    f"{reason}\n"
-                    f"{ready} pods answer callers, as before. To take this back: "
-                    f"make rollback ENV={self.env}"
+                    f"{reason}\n{ready} pods answer callers, as before. "
+                    f"To take this back: make rollback ENV={self.env}"
                 )
             time.sleep(1)
 
-    def _get(self, *words: str) -> list[Json]:
-        found: list[Json] = json.loads(self.kubectl("get", *words, "-o", "json"))["items"]
+    def _new_pods(self, deployment: Json) -> list[Json]:
+        """Return the pods of the revision that the Deployment is on its way to."""
+        mine = ("--selector", f"app={NAME}")
+        revision = deployment["metadata"]["annotations"].get(REVISION)
+        hashes = {
+            found["metadata"]["labels"][HASH]
+            for found in self._get("replicasets", *mine)["items"]
+            if found["metadata"]["annotations"].get(REVISION) == revision
+        }
+        pods = self._get("pods", *mine)["items"]
+        return [pod for pod in pods if pod["metadata"]["labels"].get(HASH) in hashes]
+
+    def _get(self, *words: str) -> Json:
+        found: Json = json.loads(self.kubectl("get", *words, "--output", "json"))
         return found
-
-
-def _split(items: list[Json]) -> tuple[Json, list[Json]]:
-    """Return the Deployment, and the pods of the revision that it is on its way to."""
-    (deployment,) = (
-        i for i in items if i["kind"] == "Deployment" and i["metadata"]["name"] == NAME
-    )
-    revision = deployment["metadata"].get("annotations", {}).get(REVISION)
-    hashes = {
-        item["metadata"]["labels"].get("pod-template-hash")
-        for item in items
-        if item["kind"] == "ReplicaSet"
-        and item["metadata"].get("annotations", {}).get(REVISION) == revision
-    }
-    pods = (item for item in items if item["kind"] == "Pod")
-    return deployment, [
-        pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") in hashes
-    ]

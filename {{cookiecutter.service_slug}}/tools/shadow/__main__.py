@@ -1,4 +1,8 @@
-"""`python -m tools.shadow`: report on a candidate, or decide on it by rule."""
+"""`python -m tools.shadow`: report on a candidate, or decide on it by rule.
+
+`report` writes an HTML page and a Markdown summary. `gate` prints the verdict as JSON and exits
+with 0: promote, 1: reject or 2: inconclusive.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +27,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m tools.shadow", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, about in (
-        ("report", "write an HTML page and a Markdown summary"),
-        ("gate", "print the verdict as JSON; exit 0: promote, 1: reject, 2: inconclusive"),
-    ):
-        command = commands.add_parser(name, help=about, description=about)
-        command.add_argument("files", nargs="+", help="logs of the live service; -: standard input")
-        command.add_argument("--labels", type=Path, help="CSV or JSON lines: pair_id, truth")
-        command.add_argument("--thresholds", type=Path, default=thresholds.PATH)
-    commands.choices["report"].add_argument("--out", type=Path, default=Path("shadow-report.html"))
+    parser.add_argument("command", choices=("report", "gate"))
+    parser.add_argument("files", nargs="+", help="logs of the live service; -: standard input")
+    parser.add_argument("--labels", type=Path, help="CSV or JSON lines: pair_id, truth")
+    parser.add_argument("--thresholds", type=Path, default=thresholds.PATH)
+    parser.add_argument("--out", type=Path, default=Path("shadow-report.html"), help="the report")
     given = parser.parse_args(arguments)
     try:
         limits = thresholds.read(given.thresholds)
@@ -45,10 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     decision = gate.decide(seen, limits)
     if given.command == "gate":
         print(json.dumps(gate.as_json(decision, seen, limits), indent=2))
-        return decision.exit_code
+        return gate.EXIT_CODES[decision.verdict]
     # Imported here: what draws takes a second to import, and the gate does not need it.
-    from tools.shadow.markdown import as_markdown
-    from tools.shadow.page import as_page
+    from tools.shadow.forms import as_markdown, as_page
     from tools.shadow.report import make_report
 
     service = tomllib.loads(thresholds.PATH.with_name("service.toml").read_text())["name"]

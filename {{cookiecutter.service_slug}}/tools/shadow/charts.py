@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC
 
 import numpy as np
-from matplotlib.axis import Axis
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -105,7 +104,8 @@ def differences(name: str, deltas: Array) -> Plot:
     axes.hist(deltas, bins=60, color=MAIN, log=True)
     axes.axvline(0, color=INK, linestyle=":", linewidth=1)
     axes.set(xlabel=f"{label(name, 40)}: candidate less live", ylabel="rows (log scale)")
-    _plain(axes.yaxis, "{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     return Plot(
         f"Differences of {label(name, 40)}",
         f"Histogram of the differences of {name} in {len(deltas)} rows",
@@ -131,7 +131,8 @@ def latency(times: Times) -> Plot:
     axes.set(xscale="log", xlabel="inference, ms (log scale)", ylabel="pairs")
     # With few decades the figures between them are needed too, with many there is no room.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if edges[-1] < 300 * edges[0] else (1,)))
-    _plain(axes.xaxis, "{x:g}")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return Plot(
         "Inference, side by side",
         f"Histograms of inference times, live median {np.median(times.live):.3g} ms, "
@@ -140,9 +141,3 @@ def latency(times: Times) -> Plot:
         "are medians, dotted ones the 99th percentiles.",
         svg(figure),
     )
-
-
-def _plain(axis: Axis, form: str) -> None:
-    """Label a logarithmic axis in figures, not powers, and at its major ticks only."""
-    axis.set_major_formatter(form)
-    axis.set_minor_formatter(NullFormatter())

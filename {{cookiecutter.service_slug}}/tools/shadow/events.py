@@ -129,10 +129,7 @@ _decode = msgspec.json.Decoder(Pair | Counts | Usage).decode
 
 
 def read_files(names: list[str]) -> Events:
-    """Return the events of all files together; "-" is standard input.
-
-    Raises OSError for a file that cannot be read.
-    """
+    """Return the events of all files together, "-" being standard input; raises OSError."""
     with FileInput(names, mode="rb") as lines:
         return read(lines)
 

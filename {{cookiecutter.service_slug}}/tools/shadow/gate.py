@@ -34,10 +34,6 @@ class Decision:
     because: str
     rules: list[Rule]
 
-    @property
-    def exit_code(self) -> int:
-        return EXIT_CODES[self.verdict]
-
 
 def decide(summary: Summary, thresholds: Thresholds) -> Decision:
     """Return the decision; sound however often, and whenever, it is asked for."""

@@ -80,17 +80,18 @@ def _compare(pair: Pair, truth: Any) -> int | None:
     if pair.agrees:
         return 0
     # A regression: nearer is better, by the first number of the answer.
-    name = next(iter(pair.deltas or ()), None)
-    for item in pair.fields or () if name else ():
-        if item.path == f"predictions[0].{name}":
+    if not pair.deltas:
+        return None
+    path = f"predictions[0].{next(iter(pair.deltas))}"
+    for item in pair.fields or ():
+        if item.path == path:
             try:
-                live, candidate = (
-                    abs(float(v) - float(truth)) for v in (item.live, item.candidate)
-                )
+                right = float(truth)
+                live, candidate = abs(float(item.live) - right), abs(float(item.candidate) - right)
             except (TypeError, ValueError):
                 return None
             return int(candidate < live) - int(live < candidate)
-    return 0 if name else None
+    return 0
 
 
 def _equal(answer: Any, truth: Any) -> bool:

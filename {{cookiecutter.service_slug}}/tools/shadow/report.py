@@ -1,4 +1,4 @@
-"""What the report tells, section by section; `page` and `markdown` give it a form.
+"""What the report tells, section by section; forms.py gives it a form.
 
 The gate's rules stand at its head and say what decides; nothing is said again below them.
 """

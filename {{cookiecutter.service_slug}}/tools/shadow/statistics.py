@@ -84,8 +84,7 @@ def _column(count: Count) -> Array:
 
 def _mixture(log_e: Array) -> Array:
     """Return the log of the mean over the last axis, without leaving the logs."""
-    top = log_e.max(axis=-1)
-    mean: Array = top + np.log(np.exp(log_e - top[..., None]).mean(axis=-1))
+    mean: Array = np.logaddexp.reduce(log_e, axis=-1) - log(log_e.shape[-1])
     return mean
 
 
@@ -96,11 +95,8 @@ def bounds(good: int, bad: int, alpha: float) -> tuple[float, float]:
     `log_e_above` does. Each bound is wrong with a chance of at most `alpha`.
     """
     enough, share = -log(alpha), good / max(good + bad, 1)
-    low, high = 0.0, 1.0
-    if good:
-        low = _crossing(lambda p: log_e_above(good, bad, p) >= enough, 0.0, share)
-    if bad:
-        high = _crossing(lambda p: log_e_below(good, bad, p) >= enough, 1.0, share)
+    low = _crossing(lambda p: log_e_above(good, bad, p) >= enough, 0.0, share) if good else 0.0
+    high = _crossing(lambda p: log_e_below(good, bad, p) >= enough, 1.0, share) if bad else 1.0
     return low, high
 
 
@@ -130,22 +126,19 @@ def kappa(flips: Array) -> float | None:
 
 
 def quantile_differences(
-    live: Array, candidate: Array, quantiles: list[float], seed: int = 0
-) -> list[tuple[float, float, float]]:
-    """Return by how much the candidate's quantiles exceed live's, with 95% intervals.
+    live: Array, candidate: Array, quantiles: list[float]
+) -> list[tuple[float, float]]:
+    """Return by how much the candidate's quantiles exceed live's: a 95% interval for each.
 
     A bootstrap of pairs, since a pair shares its request (Efron and Tibshirani, "An introduction
     to the bootstrap", 1993, the percentile interval). For one look only.
     """
     pairs = np.column_stack([live, candidate])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     resamples = int(np.clip(MAX_DRAWN // len(pairs), 50, RESAMPLES))
-    drawn = np.array(
-        [
-            np.diff(np.quantile(pairs[rng.integers(0, len(pairs), len(pairs))], quantiles, axis=0))
-            for _ in range(resamples)
-        ]
-    )[..., 0]
-    found = np.diff(np.quantile(pairs, quantiles, axis=0))[:, 0]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return [(float(f), float(a), float(b)) for f, a, b in zip(found, low, high, strict=True)]
+    differences = []
+    for _ in range(resamples):
+        drawn = pairs[rng.integers(0, len(pairs), len(pairs))]
+        differences.append(np.diff(np.quantile(drawn, quantiles, axis=0)).ravel())
+    low, high = np.quantile(differences, [0.025, 0.975], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))

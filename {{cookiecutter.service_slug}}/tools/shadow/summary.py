@@ -18,7 +18,6 @@ from tools.shadow.statistics import Array, kappa
 from tools.shadow.thresholds import Latency, Thresholds
 
 Versions = tuple[str | None, str | None]
-
 HOUR = timedelta(hours=1)
 
 

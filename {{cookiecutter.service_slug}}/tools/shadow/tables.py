@@ -89,7 +89,7 @@ def times(summary: Summary) -> Table:
     rows = []
     if len(live):
         changes = quantile_differences(live, candidate, QUANTILES)
-        for q, (_, low, high) in zip(QUANTILES, changes, strict=True):
+        for q, (low, high) in zip(QUANTILES, changes, strict=True):
             few = " (few pairs)" if len(live) * (1 - q) < FEW_BEYOND else ""
             both = np.quantile(live, q), np.quantile(candidate, q)
             rows.append([f"p{q * 100:g}", *_both(*both), f"{low:+.3g} to {high:+.3g}{few}"])
@@ -126,14 +126,12 @@ def fields(summary: Summary) -> Table:
 def _counted(
     head: list[str], counts: dict[str, int], whole: int, meanings: dict[str, str]
 ) -> Table:
-    return Table(
-        [*head, "Share", "Meaning"],
-        [
-            [name.replace("_", " "), f"{n:,}", percent(n / max(whole, 1)), meanings.get(name, "")]
-            for name, n in counts.items()
-            if n
-        ],
-    )
+    rows = [
+        [name.replace("_", " "), f"{n:,}", percent(n / max(whole, 1)), meanings.get(name, "")]
+        for name, n in counts.items()
+        if n
+    ]
+    return Table([*head, "Share", "Meaning"], rows)
 
 
 def _both(live: float | None, candidate: float | None) -> list[str]:

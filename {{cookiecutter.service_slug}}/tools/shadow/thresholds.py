@@ -14,27 +14,23 @@ Share = Annotated[float, Meta(gt=0, lt=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class Evidence(_Table, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alpha: Annotated[float, Meta(gt=0, le=0.5)]
     min_pairs: Annotated[int, Meta(ge=0)]
     min_coverage: Annotated[float, Meta(ge=0, le=1)]
     min_hours: NotNegative
 
 
-class Parity(_Table, frozen=True):
+class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agreement: Share
 
 
-class Improve(_Table, frozen=True):
+class Improve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: Annotated[float, Meta(ge=0, lt=1)]
     agreement: Share
 
 
-class Latency(_Table, frozen=True):
+class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slo_ms: Annotated[float, Meta(gt=0)]
     times_live: Annotated[float, Meta(ge=1)]
     plus_ms: NotNegative
@@ -42,7 +38,7 @@ class Latency(_Table, frozen=True):
     warm_up_pairs: Annotated[int, Meta(ge=0)]
 
 
-class Thresholds(_Table, frozen=True):
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The keys of shadow-gate.toml, where each is explained."""
 
     mode: Literal["parity", "improve"]

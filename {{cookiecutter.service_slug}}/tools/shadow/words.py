@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-MARKS = {"passed": "✓", "failed": "✗", "open": "…"}
-
 
 def percent(share: float) -> str:
     """Return a share like 99.3% or 99.996%: only all is 100%, and only none is 0%."""

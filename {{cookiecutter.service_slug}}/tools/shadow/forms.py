@@ -1,10 +1,28 @@
-"""The report as Markdown, for a ticket, a pull request or a terminal."""
+"""The report's two forms: a page that stands alone, and Markdown for a ticket or a terminal."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tools.shadow.report import Report
 from tools.shadow.tables import Table
-from tools.shadow.words import MARKS
+from training import pages
+
+PAGE = pages.load(Path(__file__).with_name("report.html"))
+MARKS = {"passed": "✓", "failed": "✗", "open": "…"}
+COMPARED = ("match", "within_tolerance", "mismatch", "candidate_error")
+
+
+def as_page(report: Report) -> str:
+    """Return the report as HTML; the same for the same report."""
+    summary = report.summary
+    parts = {verdict: summary.verdicts[verdict] for verdict in COMPARED}
+    parts["missing"] = sum(summary.coverage.missing.values())
+    return PAGE.render(
+        report=report,
+        parts={name: count for name, count in parts.items() if count},
+        marks=MARKS,
+    )
 
 
 def as_markdown(report: Report) -> str:
