@@ -23,10 +23,10 @@ from service.schema import Schema
 from service.settings import Settings
 from training.data import Data, load
 from training.errors import TrainingError, owners
-from training.evaluate import Evaluation, Importance, evaluate
+from training.evaluate import Evaluation, evaluate
 from training.fit import build, fit, is_fitted
 from training.gates import NO_TRUTH
-from training.importance import importance
+from training.importance import INPUTS, importance
 from training.inputs import describe, plain_rows
 from training.kinds import strata
 from training.owner import Options, read
@@ -85,7 +85,7 @@ def train(folder: Path) -> Manifest:
         say(f"on {judged}")
     evaluation = replace(evaluation, notes=notes + evaluation.notes)
     _report(evaluation, options)
-    evaluation = replace(evaluation, importance=_importance(estimator, evaluation, options))
+    evaluation = _with_importance(estimator, evaluation, options)
     with stage("package") as say:
         manifest = package(
             folder,
@@ -104,8 +104,8 @@ def train(folder: Path) -> Manifest:
             ),
         )
         say(f"version {manifest.version}")
-    console.print(f"    model     {folder / manifest.files['model'].path}")
-    console.print(f"    card      {folder / manifest.files['card'].path}  (open it in a browser)")
+    console.print(f"    model      {folder / manifest.files['model'].path}")
+    console.print(f"    card       {folder / manifest.files['card'].path}  (open it in a browser)")
     return manifest
 
 
@@ -168,13 +168,13 @@ def _report(evaluation: Evaluation, options: Options) -> None:
         if not gate.passes(evaluation.metrics):
             reached = evaluation.metrics[gate.metric]
             raise TrainingError(f"gate {gate.text!r} failed: {reached:.4g}")
-        console.print(f"  [green]✓[/] gate      {gate.text}")
+        console.print(f"  [green]✓[/] gate       {gate.text}")
 
 
-def _importance(estimator: Any, evaluation: Evaluation, options: Options) -> list[Importance]:
-    seconds = options.importance_seconds
+def _with_importance(estimator: Any, evaluation: Evaluation, options: Options) -> Evaluation:
+    seconds, inputs = options.importance_seconds, evaluation.frame.shape[1]
     if evaluation.kind == "other" or not seconds:
-        return []
+        return evaluation
     with stage("importance") as say, owners("predict"):
         found = importance(
             user.predict,
@@ -184,8 +184,11 @@ def _importance(estimator: Any, evaluation: Evaluation, options: Options) -> lis
             options.seed,
             lambda text: say(text, done=False),
         )
-        say(f"of {len(found)} of {evaluation.frame.shape[1]} inputs")
-    return found
+        say(f"of {len(found)} of {inputs} inputs")
+    notes = evaluation.notes
+    if len(found) < min(inputs, INPUTS):
+        notes = [*notes, f"{seconds:g} s of IMPORTANCE_SECONDS sufficed for {len(found)} inputs"]
+    return replace(evaluation, importance=found, notes=notes)
 
 
 if __name__ == "__main__":

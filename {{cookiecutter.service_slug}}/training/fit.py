@@ -67,8 +67,8 @@ def fit(estimator: Any, data: Data) -> list[str]:
         with owners("fit", hint):
             estimator.fit(*examples, **arguments)
     except TrainingError as error:
-        named = data.truth.map(str).unique() if isinstance(data.truth, pd.Series) else []
-        if any(repr(name) in str(error) for name in named):
+        classes = set(data.truth.map(str)) if isinstance(data.truth, pd.Series) else set()
+        if any(repr(name) in str(error) for name in classes):
             raise TrainingError(f"{error}; {NUMBERS_WANTED}", error.trace) from error
         raise
     return lines

@@ -37,7 +37,7 @@ def importance(
     frame = evaluation.frame.iloc[rows]
     score = _scorer(predict, model, evaluation, rows)
     start = time.monotonic()
-    whole = score(frame)
+    whole = score(frame.assign())  # a copy, as below: predict may add columns to its own
 
     def drop(names: list[str]) -> float:
         # The same rows of all names: inputs that say the same lose it together.

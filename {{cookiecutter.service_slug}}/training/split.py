@@ -54,7 +54,7 @@ def _line(found: set[Any], what: str) -> list[str]:
 def _by_row(data: Data, share: float, classes: pd.Series[Any] | None) -> Array:
     content = [data.frame[name] for name in sorted(data.frame.columns)]
     if isinstance(data.truth, pd.DataFrame):
-        content += [data.truth[name] for name in data.truth.columns]
+        content += [data.truth.iloc[:, i] for i in range(data.truth.shape[1])]
     elif data.truth is not None:
         content.append(data.truth)
     hashes = pd.Series(row_hashes(content))
