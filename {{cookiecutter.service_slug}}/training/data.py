@@ -121,8 +121,10 @@ def _weights(given: Any, rows: int) -> pd.Series[float] | None:
         weights = np.asarray(given, dtype=np.float64)
     if weights.shape != (rows,):
         raise TrainingError(f"load_data: weights of shape {weights.shape}, expected ({rows},)")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise TrainingError("load_data: weights must be numbers of 0 or more, and not all 0")
+    if not (np.isfinite(weights).all() and (weights > 0).all()):
+        raise TrainingError(
+            "load_data: weights must be greater than 0; leave out the rows that count for nothing"
+        )
     return pd.Series(weights)
 
 

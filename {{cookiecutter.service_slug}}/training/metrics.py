@@ -43,7 +43,7 @@ def classification(
     if probability is not None:
         # A class that the model does not know has probability 0, of which there is no logarithm.
         said = np.clip((probability * hot).sum(axis=1), np.finfo(probability.dtype).eps, 1)
-        found["log_loss"] = -np.average(np.log(said), weights=weights)
+        found["log_loss"] = 0.0 - np.average(np.log(said), weights=weights)
         if len(classes) == 2:
             errors = (probability[:, 1] - hot[:, 1]) ** 2
             found["brier_score"] = np.average(errors, weights=weights)
