@@ -117,10 +117,11 @@ def _share(hits: int, rows: int) -> str:
 def _spreads(manifest: Manifest, evaluation: Evaluation) -> list[Spread]:
     """Return the most important inputs, as they are spread over all rows."""
     inputs = {item.name: item for item in manifest.inputs}
+    histograms = manifest.baseline.inputs
     names = dict.fromkeys([*(item.name for item in evaluation.importance), *inputs])
     found = []
-    for name in list(names)[:MAX_HISTOGRAMS]:
-        histogram = manifest.baseline.inputs[name]
+    for name in [name for name in names if name in histograms][:MAX_HISTOGRAMS]:
+        histogram = histograms[name]
         missing = histogram.nulls / manifest.data.rows
         found.append(Spread(inputs[name], plots.histogram(name, histogram), missing))
     return found
