@@ -14,9 +14,16 @@ import pandas as pd
 # Said on the model card.
 ORIGIN = "Breast Cancer Wisconsin (Diagnostic), as it comes with scikit-learn"
 
-# Data kept aside to judge the model, and the seed of everything random.
+# The share of rows kept aside to judge the model, by a hash of the row: data may grow, and none
+# changes sides. The seed is that of everything random.
 TEST_SHARE = 0.25
 SEED = 0
+
+# For those who need them:
+# POSITIVE = "malignant"   # its precision, recall and average_precision are metrics
+# GROUP = "patient"        # rows with the same value are kept aside together; it is no input
+# TIME = "date"            # the last rows are kept aside; it is no input
+# IMPORTANCE_SECONDS = 0   # how long to measure what each input matters, if not 20; 0: not at all
 
 # The model ships only if it reaches these on the data kept aside (`make train` lists all metrics).
 GATES = ["accuracy >= 0.95", "roc_auc >= 0.98"]
@@ -25,7 +32,8 @@ GATES = ["accuracy >= 0.95", "roc_auc >= 0.98"]
 def load_data() -> tuple[pd.DataFrame, pd.Series[Any]]:
     """Return the inputs (a row an example, a column an input) and the truth for each row.
 
-    For your own data read a file or a table:
+    Or (frame, truth, weights), or `frame` alone if there is no truth; a DataFrame as the truth of
+    several outputs. For your own data read a file or a table:
         frame = pd.read_csv("data/churn.csv")  # or pd.read_parquet(...)
         return frame.drop(columns="churned"), frame["churned"]
     Columns may be numbers, booleans, strings or categories; those with gaps become nullable inputs.
@@ -40,6 +48,7 @@ def load_data() -> tuple[pd.DataFrame, pd.Series[Any]]:
 def build() -> Any:
     """Return the estimator to fit: anything with scikit-learn's `fit` and `predict`.
 
+    One that is fitted already, or has no `fit`, is left as it is: joblib.load("churn.joblib").
     A regression (`Ridge()`) needs no other change than gates such as "rmse <= 60" and a `predict`
     that returns {"value": model.predict(frame)}. Text columns want a ColumnTransformer in front:
         make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["plan", "country"]), ...)
@@ -60,3 +69,11 @@ def predict(model: Any, frame: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
     """
     score = model.predict_proba(frame)[:, list(model.classes_).index("malignant")]
     return {"label": np.where(score >= 0.5, "malignant", "benign"), "score": score}
+
+
+# Metrics of your own, for gates and card: costs, rankings, clusters. `answers` is a DataFrame, a
+# column per field; `truth` and `frame` are load_data's, of the same rows.
+#
+# def judge(truth: Any, answers: pd.DataFrame, frame: pd.DataFrame) -> dict[str, float]:
+#     missed = (truth == "malignant") & (answers["label"] == "benign")
+#     return {"cost": 100 * missed.mean()}

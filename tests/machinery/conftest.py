@@ -32,6 +32,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The toy in model.py's place; set attributes of `toy` to change it."""
+    monkeypatch.setattr(training, "user", toy)
+    return monkeypatch
+
+
+@pytest.fixture
 def artifact_dir(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "artifact"))
 

@@ -17,14 +17,6 @@ from training.errors import TrainingError
 from training.gates import Gate
 from training.inputs import describe, histogram
 
-
-@pytest.fixture
-def user(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The toy in model.py's place; set attributes of `toy` to change it."""
-    monkeypatch.setattr(training, "user", toy)
-    return monkeypatch
-
-
 build = toy.build
 
 

@@ -66,7 +66,9 @@ class Output(_Struct, frozen=True):
 
 
 class Outputs(_Struct, frozen=True):
-    kind: Literal["classification", "regression"]
+    """`kind` is "other" if the answers were compared with no truth."""
+
+    kind: Literal["classification", "regression", "other"]
     classes: list[str | int | float | bool]
     fields: list[Output]
 

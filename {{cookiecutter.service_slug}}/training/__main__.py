@@ -4,74 +4,98 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from sklearn.base import is_classifier
-from sklearn.model_selection import train_test_split
 
-import model as user
 from service.artifact import Manifest
 from service.engine import Predictor
+from service.record import Answer
 from service.schema import Schema
 from service.settings import Settings
-from training.errors import TrainingError
-from training.evaluate import evaluate
-from training.gates import Gate
+from training.data import Data, load
+from training.errors import TrainingError, owners
+from training.evaluate import Evaluation, evaluate
+from training.fit import build, fit, is_fitted
+from training.gates import NO_TRUTH
+from training.importance import INPUTS, importance
 from training.inputs import describe, plain_rows
-from training.package import GOLDEN, Training, package
+from training.kinds import strata
+from training.owner import Options, read
+from training.package import Training, package
+from training.split import held_out, one_sided
+
+# With fewer rows, nothing is learnt, and nothing judged.
+MIN_ROWS = 16
 
 console = Console(highlight=False)
 
+# The module model.py, which `main` imports.
+user: Any = None
+
 
 def main() -> None:
+    global user
     try:
+        with owners("model.py"):
+            user = import_module("model")
         train(Settings.from_env().artifact_dir)
     except TrainingError as error:
-        console.print(f"[bold red]not trained:[/] {error}", soft_wrap=True)
+        console.print(f"[bold red]not trained:[/] {escape(str(error))}", soft_wrap=True)
+        console.print(error.trace, end="", markup=False, soft_wrap=True)
         console.print("The artifact is as it was.")
         sys.exit(1)
 
 
 def train(folder: Path) -> Manifest:
     """Train and write the artifact to `folder`; raises TrainingError and leaves it as it was."""
-    gates = [Gate.parse(text) for text in user.GATES]
-    random.seed(user.SEED)
-    np.random.seed(user.SEED)  # for estimators that were given no random_state
+    options = read(user)
+    random.seed(options.seed)
+    np.random.seed(options.seed)  # for estimators that were given no random_state
 
     with stage("data") as say:
-        frame, truth = _load()
-        inputs = describe(frame)
-        say(f"{len(frame)} rows, {len(inputs)} inputs")
-    with stage("fit") as say:
-        estimator = user.build()
-        seen, held_out = _split(frame, truth, stratify=is_classifier(estimator))
-        estimator.fit(frame.loc[seen], truth.loc[seen])
-        say(f"{type(estimator).__name__} on {len(seen)} rows")
+        data = load(user, options)
+        inputs = describe(data.frame)
+        say(f"{len(data.frame)} rows, {len(inputs)} inputs")
+    if options.gates and data.truth is None and options.judge is None:
+        raise TrainingError(f"GATES: load_data gives no truth to judge by; {NO_TRUTH}")
+    estimator, kept, notes = _fit(data, options)
     with stage("evaluate") as say:
-        schema = Schema(inputs, max_instances=len(held_out))
+        schema = Schema(inputs, max_instances=len(kept.frame))
         predictor = Predictor(user.predict, estimator, schema)
-        kept = frame.loc[held_out]
         answers = _answers(predictor, schema, kept)
-        first = [next(iter(answer.values())) for answer in answers]
-        evaluation = evaluate(estimator, kept, truth.loc[held_out], first, user.SEED)
-        say(f"on {len(held_out)} rows kept aside")
-    _judge(evaluation.metrics, gates)
+        evaluation = evaluate(
+            estimator,
+            kept,
+            answers,
+            truth=data.truth,
+            positive=options.positive,
+            judge=options.judge,
+        )
+        aside = " kept aside" if len(kept.frame) < len(data.frame) else ""
+        judged = f"{len(kept.frame)} rows{aside}" if evaluation.metrics else "nothing"
+        say(f"on {judged}")
+    evaluation = replace(evaluation, notes=notes + evaluation.notes)
+    _report(evaluation, options)
+    evaluation = _with_importance(estimator, evaluation, options)
     with stage("package") as say:
         manifest = package(
             folder,
             Training(
                 origin=user.ORIGIN,
-                seed=user.SEED,
-                gates=user.GATES,
-                frame=frame,
-                truth=truth,
+                seed=options.seed,
+                gates=[gate.text for gate in options.gates],
+                frame=data.frame,
+                truth=data.truth,
+                weights=data.weights,
                 inputs=inputs,
                 estimator=estimator,
                 predictor=predictor,
@@ -80,63 +104,91 @@ def train(folder: Path) -> Manifest:
             ),
         )
         say(f"version {manifest.version}")
-    console.print(f"    model     {folder / manifest.files['model'].path}")
-    console.print(f"    card      {folder / manifest.files['card'].path}  (open it in a browser)")
+    console.print(f"    model      {folder / manifest.files['model'].path}")
+    console.print(f"    card       {folder / manifest.files['card'].path}  (open it in a browser)")
     return manifest
 
 
+class Say(Protocol):
+    """Shows what came of a stage, or with `done=False` how far it is."""
+
+    def __call__(self, result: str, done: bool = True) -> None: ...
+
+
 @contextmanager
-def stage(name: str) -> Iterator[Callable[[str], None]]:
+def stage(name: str) -> Iterator[Say]:
     """Show a step with a running clock; the block is given a function that says what came of it."""
     columns = SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description}")
     with Progress(TextColumn(" "), *columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task(name, total=1)
 
-        def say(result: str) -> None:
-            progress.update(task, completed=1, description=f"{name:9} {result:44}")
+        def say(result: str, done: bool = True) -> None:
+            text = f"{name:10} {escape(result):44}"
+            progress.update(task, completed=int(done), description=text)
 
         yield say
 
 
-def _load() -> tuple[pd.DataFrame, pd.Series[Any]]:
-    frame, truth = user.load_data()
-    if len(frame) != len(truth) or len(frame) < 2 * GOLDEN:
-        raise TrainingError(
-            f"load_data: {len(frame)} rows of inputs and {len(truth)} of truth; they must be as "
-            f"many, at least {2 * GOLDEN}"
-        )
-    if truth.isna().any():
-        raise TrainingError(f"load_data: the truth is missing in {int(truth.isna().sum())} rows")
-    # Rows are numbered anew, since the owner's labels may repeat.
-    return frame.reset_index(drop=True), truth.reset_index(drop=True)
+def _fit(data: Data, options: Options) -> tuple[Any, Data, list[str]]:
+    """Return the estimator, fitted, the rows that it has not learnt from, and lines about both."""
+    with stage("fit") as say:
+        estimator = build(user)
+        name = type(estimator).__name__
+        if is_fitted(estimator):
+            say(f"{name} came fitted, and is left as it is")
+            return estimator, data, []
+        if len(data.frame) < MIN_ROWS:
+            raise TrainingError(
+                f"load_data: {len(data.frame)} rows; to learn and to judge takes {MIN_ROWS}"
+            )
+        classes = strata(estimator, data.truth, options.positive)
+        held = held_out(data, options.test_share, classes)
+        notes = [] if classes is None else one_sided(classes, held)
+        notes += fit(estimator, data.take(~held))
+        say(f"{name} on {int(np.sum(~held))} rows")
+    return estimator, data.take(held), notes
 
 
-def _split(frame: pd.DataFrame, truth: pd.Series[Any], stratify: bool) -> tuple[Any, Any]:
-    rare = truth.value_counts().min() < 2
-    seen, held_out = train_test_split(
-        frame.index,
-        test_size=user.TEST_SHARE,
-        random_state=user.SEED,
-        stratify=truth if stratify and not rare else None,
-    )
-    return seen, held_out
-
-
-def _answers(predictor: Predictor, schema: Schema, frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _answers(predictor: Predictor, schema: Schema, kept: Data) -> list[Answer]:
     """Return what the service would answer to the rows: it is that which is judged."""
-    try:
-        return predictor(plain_rows(schema.inputs, frame))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TrainingError(f"predict: {error}") from error
+    with owners("predict"):
+        answers = predictor(plain_rows(schema.inputs, kept.frame))
+    if len(answers) != len(kept.frame):
+        raise TrainingError("predict: returned no fields, expected at least one")
+    return answers
 
 
-def _judge(metrics: dict[str, float], gates: list[Gate]) -> None:
-    for name, value in metrics.items():
+def _report(evaluation: Evaluation, options: Options) -> None:
+    """Show the metrics; raises TrainingError if a gate fails."""
+    for name, value in evaluation.metrics.items():
         console.print(f"    {name:18} {value:.4g}")
-    for gate in gates:
-        if not gate.passes(metrics):
-            raise TrainingError(f"gate {gate.text!r} failed: {metrics[gate.metric]:.4g}")
-        console.print(f"  [green]✓[/] gate      {gate.text}")
+    for note in evaluation.notes:
+        console.print(f"  [yellow]![/] {escape(note)}", soft_wrap=True)
+    for gate in options.gates:
+        if not gate.passes(evaluation.metrics):
+            reached = evaluation.metrics[gate.metric]
+            raise TrainingError(f"gate {gate.text!r} failed: {reached:.4g}")
+        console.print(f"  [green]✓[/] gate       {gate.text}")
+
+
+def _with_importance(estimator: Any, evaluation: Evaluation, options: Options) -> Evaluation:
+    seconds, inputs = options.importance_seconds, evaluation.frame.shape[1]
+    if evaluation.kind == "other" or not seconds:
+        return evaluation
+    with stage("importance") as say, owners("predict"):
+        found = importance(
+            user.predict,
+            estimator,
+            evaluation,
+            seconds,
+            options.seed,
+            lambda text: say(text, done=False),
+        )
+        say(f"of {len(found)} of {inputs} inputs")
+    notes = evaluation.notes
+    if len(found) < min(inputs, INPUTS):
+        notes = [*notes, f"{seconds:g} s of IMPORTANCE_SECONDS sufficed for {len(found)} inputs"]
+    return replace(evaluation, importance=found, notes=notes)
 
 
 if __name__ == "__main__":

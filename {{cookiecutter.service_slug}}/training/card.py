@@ -9,7 +9,8 @@ import numpy as np
 
 from service.artifact import Input, Manifest
 from training import pages, performance, plots
-from training.evaluate import Evaluation, Interval, intervals
+from training.confidence import Interval, intervals
+from training.evaluate import Evaluation
 from training.figures import Plot
 from training.gates import Gate
 from training.intervals import wilson
@@ -52,6 +53,9 @@ def render_card(manifest: Manifest, evaluation: Evaluation) -> str:
     `manifest.files` may be empty: the card itself is one of the files.
     """
     score = "accuracy" if evaluation.kind == "classification" else "R²"
+    pictures = performance.draw(evaluation) if evaluation.kind != "other" else []
+    if evaluation.importance:
+        pictures.append(plots.importance(evaluation.importance, score))
     found = intervals(evaluation, manifest.seed)
     return TEMPLATE.render(
         manifest=manifest,
@@ -60,7 +64,7 @@ def render_card(manifest: Manifest, evaluation: Evaluation) -> str:
         verdicts=[_verdict(text, evaluation.metrics, found) for text in manifest.gates],
         guess=_guess(evaluation),
         classes=_class_rows(evaluation),
-        plots=[*performance.draw(evaluation), plots.importance(evaluation.importance, score)],
+        plots=pictures,
         spreads=_spreads(manifest, evaluation),
     )
 
@@ -75,11 +79,22 @@ def _verdict(text: str, metrics: dict[str, float], found: dict[str, Interval]) -
 
 def _guess(evaluation: Evaluation) -> str:
     """Return what a model that looks at no input would reach: without it no metric means much."""
+    if evaluation.kind == "other":
+        return ""
+    truth = evaluation.truth
+    weights = np.ones(len(truth)) if evaluation.weights is None else evaluation.weights
     if evaluation.kind == "regression":
-        deviation = number(float(np.std(evaluation.truth)))
+        mean = np.average(truth, weights=weights)
+        deviation = number(float(np.sqrt(np.average((truth - mean) ** 2, weights=weights))))
         return f"Always answering the mean would give an R² of 0 and an RMSE of {deviation}."
-    name, rows = Counter(evaluation.truth.tolist()).most_common(1)[0]
-    share = rows / len(evaluation.truth)
+    if evaluation.positive is not None:
+        share = np.average(truth == evaluation.positive, weights=weights)
+        return f"Guessing would have a precision of {share:.1%}, at any recall."
+    rows: Counter[Any] = Counter()
+    for name, weight in zip(truth.tolist(), weights.tolist(), strict=True):
+        rows[name] += weight
+    [(name, weight)] = rows.most_common(1)
+    share = weight / weights.sum()
     return f"Always answering “{label(name)}” would be right {share:.1%} of the time."
 
 
@@ -102,9 +117,11 @@ def _share(hits: int, rows: int) -> str:
 def _spreads(manifest: Manifest, evaluation: Evaluation) -> list[Spread]:
     """Return the most important inputs, as they are spread over all rows."""
     inputs = {item.name: item for item in manifest.inputs}
+    histograms = manifest.baseline.inputs
+    names = dict.fromkeys([*(item.name for item in evaluation.importance), *inputs])
     found = []
-    for name in (item.name for item in evaluation.importance[:MAX_HISTOGRAMS]):
-        histogram = manifest.baseline.inputs[name]
+    for name in [name for name in names if name in histograms][:MAX_HISTOGRAMS]:
+        histogram = histograms[name]
         missing = histogram.nulls / manifest.data.rows
         found.append(Spread(inputs[name], plots.histogram(name, histogram), missing))
     return found

@@ -1,36 +1,34 @@
-"""How good the model is on the data kept aside: metrics, and their intervals."""
+"""How good the model is on the data kept aside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
-from sklearn import metrics as sk
-from sklearn.base import is_classifier
-from sklearn.inspection import permutation_importance
 
-from training.errors import TrainingError
-from training.intervals import wilson
-
-IMPORTANCE_ROWS = 1000
-IMPORTANCE_REPEATS = 5
-
-RESAMPLES = 300
-MIN_RESAMPLED_ROWS = 10  # with fewer, an interval means little
-MAX_RESAMPLED_VALUES = 20_000  # with more, it takes long
+from service.record import Answer
+from training import metrics
+from training.data import Data
+from training.errors import TrainingError, in_one_line, owners
+from training.kinds import Kind, classes_of, kind_of, strata
 
 Array = np.ndarray[Any, Any]
-Interval = tuple[float, float]  # where the true value of a metric lies, with 95% confidence
+Judge = Callable[[Any, pd.DataFrame, pd.DataFrame], Any]
+MOST_NAMED = 10
+RARE = 0.1  # the share of rows below which the rarer of two classes wants metrics of its own
 
 
 @dataclass(frozen=True)
 class Importance:
     """How much the score drops when one input is shuffled: mean and deviation over the repeats.
 
-    The score is the estimator's own: accuracy of a classifier, R² of a regression.
+    The score is that of the answers' first field: accuracy of a classification, R² of a regression.
     """
 
     name: str
@@ -42,13 +40,14 @@ class Importance:
 class Evaluation:
     """What the model made of the held-out rows, and how good that is.
 
-    `truth` and `answer` (the first field that `predict` returns) have one entry per row of `frame`;
-    `probability` has a row per row and a column per class, and is None for a regression or a
-    classifier without predict_proba. `classes` is empty for a regression. `metrics` are in the
-    order of the card, the headline first; `importance` has the largest first.
+    `truth` and `answer` (the first field that `predict` returns) have one entry per row of `frame`,
+    and none for the kind "other". `probability` has a row per row and a column per class, and is
+    None for all but classifiers with a predict_proba. `classes` is empty for all but
+    classifications. `metrics` are in the order of the card, the headline first; `importance` has
+    the largest first. `notes` are lines for whoever judges the model.
     """
 
-    kind: Literal["classification", "regression"]
+    kind: Kind
     classes: list[Any]
     frame: pd.DataFrame
     truth: Array
@@ -56,119 +55,162 @@ class Evaluation:
     probability: Array | None
     metrics: dict[str, float]
     importance: list[Importance]
+    weights: Array | None = None
+    positive: Any = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def shown(self) -> Any:
+        """Of two classes, the one that pictures are about."""
+        return self.classes[1] if self.positive is None else self.positive
+
+
+class _NotComparable(TrainingError):
+    """The first field of the answers is nothing that the truth could be."""
 
 
 def evaluate(
-    model: Any, frame: pd.DataFrame, truth: pd.Series[Any], answer: Sequence[Any], seed: int
+    model: Any,
+    kept: Data,
+    answers: Sequence[Answer],
+    *,
+    truth: Any = None,
+    positive: Any = None,
+    judge: Judge | None = None,
 ) -> Evaluation:
-    """Judge `answer`, what the service would say to each row of `frame`, by `truth`.
+    """Judge `answers`, what the service would say to each row of `kept`.
 
-    Raises TrainingError if a classifier answers with something that is none of its classes.
+    `truth`: that of all rows, for the classes; None if it is that of `kept`. The answers' first
+    field is compared with the truth; `judge`, the owner's, adds metrics of its own, and alone
+    judges what cannot be compared. Raises TrainingError for answers that cannot be judged.
     """
-    target, said = truth.to_numpy(), np.asarray(answer)
+    said = _as_array([next(iter(answer.values())) for answer in answers])
+    try:
+        found = _compare(model, kept, said, kept.truth if truth is None else truth, positive)
+    except _NotComparable:
+        if judge is None:
+            raise
+        found = _nothing(kept)
+    if judge is not None:
+        found.metrics.update(_judged(judge, kept, answers))
+    return found
+
+
+def _compare(model: Any, kept: Data, said: Array, truth: Any, positive: Any) -> Evaluation:
+    if positive is not None and not isinstance(truth, pd.Series):
+        raise TrainingError("POSITIVE: load_data gives no truth in which it could be a class")
+    kind = kind_of(model, truth, positive)
+    if kind == "other" or kept.truth is None:
+        return _nothing(kept)
+    target = kept.truth.to_numpy()
+    weights = None if kept.weights is None else kept.weights.to_numpy()
     classes: list[Any] = []
     probability = None
-    if is_classifier(model):
-        classes = np.asarray(model.classes_).tolist()
-        if unknown := set(said.tolist()) - set(classes):
-            raise TrainingError(
-                f"predict: its first field must hold the class, one of {classes}; got {unknown}"
+    notes: list[str] = []
+    if kind == "classification":
+        classes, own = classes_of(model, truth)
+        if positive is not None and positive not in classes:
+            raise TrainingError(f"POSITIVE: {positive!r} is none of the classes {_few(classes)}")
+        _refuse_other_classes(said, classes)
+        if own:
+            probability, notes = _probability(model, kept.frame, len(classes))
+        values = metrics.classification(target, said, probability, classes, weights, positive)
+        rare = min(classes, key=target.tolist().count) if len(classes) == 2 else None
+        if positive is None and rare is not None and np.mean(target == rare) < RARE:
+            notes.append(
+                f"class {rare} is rare: set POSITIVE to measure it, since means over both classes "
+                "flatter a model that never finds it"
             )
-        if hasattr(model, "predict_proba"):
-            probability = np.asarray(model.predict_proba(frame))
-        metrics = _classification(target, said, probability, classes)
     else:
-        metrics = _regression(target, said)
-    sample = frame.sample(min(len(frame), IMPORTANCE_ROWS), random_state=seed)
-    drop = permutation_importance(
-        model, sample, truth.loc[sample.index], n_repeats=IMPORTANCE_REPEATS, random_state=seed
-    )
-    means, deviations = drop.importances_mean.tolist(), drop.importances_std.tolist()
-    importance = map(Importance, frame.columns, means, deviations)
+        if said.dtype.kind not in "biuf":
+            odd = next(value for value in said.tolist() if not isinstance(value, int | float))
+            raise _NotComparable(
+                f"predict: its first field must hold a number, as the truth does; got {odd!r}"
+            )
+        values = metrics.regression(target, said, weights)
+        if strata(model, truth) is not None:
+            notes.append(
+                "judged as a regression, since the truth is numbers and the model has no classes_; "
+                'if they are names of classes, return them as text: "1"'
+            )
     return Evaluation(
-        kind="classification" if classes else "regression",
+        kind=kind,
         classes=classes,
-        frame=frame,
+        frame=kept.frame,
         truth=target,
         answer=said,
         probability=probability,
-        metrics=metrics,
-        importance=sorted(importance, key=lambda item: -item.mean),
+        metrics=values,
+        importance=[],
+        weights=weights,
+        positive=positive,
+        notes=notes,
     )
 
 
-def intervals(evaluation: Evaluation, seed: int) -> dict[str, Interval]:
-    """Return the intervals of those metrics that have one; the fewer the rows, the wider it is."""
-    truth, answer = evaluation.truth, evaluation.answer
-    found: dict[str, Interval | None] = {}
-    if evaluation.kind == "regression":
-        found["r2"] = _bootstrap(sk.r2_score, truth, answer, seed)
-        found["mae"] = _bootstrap(sk.mean_absolute_error, truth, answer, seed)
-        found["rmse"] = _bootstrap(sk.root_mean_squared_error, truth, answer, seed)
-    else:
-        low, high = wilson(np.sum(truth == answer), len(truth))
-        found["accuracy"] = float(low), float(high)
-        if evaluation.probability is not None and "roc_auc" in evaluation.metrics:
-            one_hot = _one_hot(truth, evaluation.classes)
-            found["roc_auc"] = _bootstrap(_roc_auc, one_hot, evaluation.probability, seed)
-    return {name: interval for name, interval in found.items() if interval}
+def _nothing(kept: Data) -> Evaluation:
+    """Return the evaluation of answers that cannot be compared with any truth."""
+    none = np.empty(0)
+    return Evaluation("other", [], kept.frame, none, none, None, {}, [])
 
 
-def _classification(
-    truth: Array, answer: Array, probability: Array | None, classes: list[Any]
-) -> dict[str, float]:
-    one_hot = _one_hot(truth, classes)
-    macro: Any = {"average": "macro", "zero_division": 0}  # the mean over the classes kept aside
-    found = {"accuracy": sk.accuracy_score(truth, answer)}
-    # Areas under curves are undefined unless every class was kept aside at least once.
-    if probability is not None and one_hot.any(axis=0).all():
-        found["roc_auc"] = sk.roc_auc_score(one_hot, probability, average="macro")
-        found["average_precision"] = sk.average_precision_score(one_hot, probability)
-    found["precision_macro"] = sk.precision_score(truth, answer, **macro)
-    found["recall_macro"] = sk.recall_score(truth, answer, **macro)
-    found["f1_macro"] = sk.f1_score(truth, answer, **macro)
-    if probability is not None:
-        found["log_loss"] = sk.log_loss(truth, probability, labels=classes)
-        if len(classes) == 2:
-            found["brier_score"] = sk.brier_score_loss(one_hot[:, 1], probability[:, 1])
-    return {name: float(value) for name, value in found.items()}
+def _refuse_other_classes(said: Array, classes: list[Any]) -> None:
+    known = set(classes)
+    for value in said.tolist():
+        if isinstance(value, list | dict) or value not in known:
+            raise _NotComparable(
+                f"predict: its first field must hold the class as the truth has it, one of "
+                f"{_few(classes)}; got {value!r}. Return that first, then what you like"
+            )
 
 
-def _regression(truth: Array, answer: Array) -> dict[str, float]:
-    found = {
-        "r2": sk.r2_score(truth, answer),
-        "mae": sk.mean_absolute_error(truth, answer),
-        "rmse": sk.root_mean_squared_error(truth, answer),
-        "median_error": sk.median_absolute_error(truth, answer),
-        "max_error": sk.max_error(truth, answer),
-    }
-    return {name: float(value) for name, value in found.items()}
+def _few(classes: list[Any]) -> str:
+    more = f" and {len(classes) - MOST_NAMED} more" if len(classes) > MOST_NAMED else ""
+    return ", ".join(map(repr, classes[:MOST_NAMED])) + more
 
 
-def _one_hot(truth: Array, classes: list[Any]) -> Array:
-    """Return a row per row of `truth` and a column per class: True where it is the row's class."""
-    one_hot: Array = truth[:, None] == np.asarray(classes)[None, :]
-    return one_hot
+def _as_array(values: list[Any]) -> Array:
+    """Return one entry per value, whatever the values are."""
+    if any(isinstance(value, list | dict) or value is None for value in values):
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
+    return np.asarray(values)
 
 
-def _bootstrap(
-    measure: Callable[[Array, Array], float], truth: Array, answer: Array, seed: int
-) -> Interval | None:
-    """Return the interval of `measure` over resampled rows; None if resampling cannot tell it."""
-    rows = len(truth)
-    if rows < MIN_RESAMPLED_ROWS or answer.size > MAX_RESAMPLED_VALUES:
-        return None
-    draws = np.random.default_rng(seed).integers(0, rows, (RESAMPLES, rows))
-    values = [measure(truth[draw], answer[draw]) for draw in draws]
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    # A perfect score stays perfect however often it is resampled, which says nothing.
-    return (float(low), float(high)) if low < high else None
+def _probability(model: Any, frame: pd.DataFrame, classes: int) -> tuple[Array | None, list[str]]:
+    """Return predict_proba of the rows, with a column per class; None and a line if there is none.
+
+    Classes that the model does not know come last, with a probability of 0.
+    """
+    if not hasattr(model, "predict_proba"):
+        return None, []
+    try:
+        with joblib.parallel_config("sequential"):
+            found = np.asarray(model.predict_proba(frame), dtype=np.float64)
+    except Exception as error:
+        return None, [f"no curves: predict_proba of load_data's columns: {in_one_line(error)}"]
+    known = len(model.classes_)
+    if found.shape != (len(frame), known) or not np.isfinite(found).all():
+        return None, [f"no curves: predict_proba has shape {found.shape}, or gaps"]
+    return np.hstack([found, np.zeros((len(frame), classes - known))]), []
 
 
-def _roc_auc(one_hot: Array, probability: Array) -> float:
-    """Return the mean area over the classes present, by ranks: scikit-learn's takes far longer."""
-    ranks = pd.DataFrame(probability).rank().to_numpy()
-    hits = one_hot.sum(axis=0)
-    pairs = hits * (len(one_hot) - hits)
-    above = (ranks * one_hot).sum(axis=0) - hits * (hits + 1) / 2
-    return float(np.mean(above[pairs > 0] / pairs[pairs > 0])) if pairs.any() else np.nan
+def _judged(judge: Judge, kept: Data, answers: Sequence[Answer]) -> dict[str, float]:
+    # With the columns of GROUP and TIME: rankings are judged by group.
+    split_by = {str(c.name): c for c in (kept.group, kept.time) if c is not None}
+    with owners("judge"):
+        found = judge(kept.truth, pd.DataFrame(list(answers)), kept.frame.assign(**split_by))
+    if not isinstance(found, Mapping):
+        raise TrainingError(
+            f'judge: returned {type(found).__name__}, expected {{"name of a metric": number}}'
+        )
+    values = {}
+    for name, value in found.items():
+        if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
+            raise TrainingError(f"judge: metric {name!r}: use letters, digits and _ in names")
+        with owners(f"judge: metric {name!r}"):
+            values[name] = float(value)
+        if not math.isfinite(values[name]):
+            raise TrainingError(f"judge: metric {name!r} is {values[name]}; leave it out then")
+    return values

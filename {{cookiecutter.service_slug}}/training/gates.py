@@ -9,6 +9,8 @@ from typing import Any
 
 from training.errors import TrainingError
 
+NO_TRUTH = "define judge(truth, answers, frame) in model.py, or set GATES = []"
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -33,6 +35,10 @@ class Gate:
 
     def passes(self, metrics: dict[str, float]) -> bool:
         """Tell whether the metric reaches the bound; raises TrainingError if there is none."""
+        if not metrics:
+            raise TrainingError(
+                f"GATES: nothing is measured that {self.text!r} could hold; {NO_TRUTH}"
+            )
         if self.metric not in metrics:
             raise TrainingError(f"GATES: no metric {self.metric!r}; there are {', '.join(metrics)}")
         return bool(self.compare(metrics[self.metric], self.bound))

@@ -12,6 +12,7 @@ from pandas.api import types
 
 from service.artifact import Histogram, Input, Type
 from service.record import Row
+from training import bins
 from training.errors import TrainingError
 
 MAX_CATEGORIES = 100
@@ -87,8 +88,7 @@ def histogram(column: pd.Series[Any]) -> Histogram:
     values = column.dropna()
     nulls = int(column.isna().sum())
     if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):
-        bins, edges = pd.cut(values.astype("float64"), BINS, retbins=True, include_lowest=True)
-        counts = bins.value_counts(sort=False)
-        return Histogram(counts=counts.tolist(), edges=edges.tolist(), nulls=nulls)
+        numbers, edges = bins.count(values.to_numpy(dtype="float64"), BINS)
+        return Histogram(counts=numbers.tolist(), edges=edges.tolist(), nulls=nulls)
     counts = values.astype(str).value_counts().head(BINS)
     return Histogram(counts=counts.tolist(), values=counts.index.tolist(), nulls=nulls)

@@ -26,11 +26,16 @@ from service.artifact import Baseline, Data, File, Golden, Input, Manifest, Outp
 from service.engine import Predictor
 from service.schema import Schema
 from training.card import render_card
+from training.errors import owners
 from training.evaluate import Evaluation
 from training.inputs import histogram, plain_rows
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = 8
+PICKLE_HINT = (
+    "; classes and functions that it is made of must stand at the top of model.py, and what cannot "
+    "be pickled, as a session of onnxruntime, wants a class with __getstate__ and __setstate__"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Training:
     seed: int
     gates: list[str]
     frame: pd.DataFrame
-    truth: pd.Series[Any]
+    truth: pd.Series[Any] | pd.DataFrame | None
+    weights: pd.Series[float] | None
     inputs: list[Input]
     estimator: Any
     predictor: Predictor
@@ -53,7 +59,8 @@ def package(folder: Path, done: Training) -> Manifest:
     """Write the artifact of a training to `folder`, in place of the one there."""
     manifest = _manifest(done)
     model = io.BytesIO()
-    joblib.dump(done.estimator, model)
+    with owners("the model cannot be written by pickle", PICKLE_HINT):
+        joblib.dump(done.estimator, model)
     card = render_card(manifest, done.evaluation).encode()
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[Literal["model", "card"], File] = {
@@ -153,9 +160,17 @@ def _golden(done: Training) -> Golden:
 
 def _data(done: Training) -> Data:
     digest = hashlib.sha256(msgspec.json.encode(list(done.frame.columns)))
-    for values in (done.frame, done.truth):
-        digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
+    for values in (done.frame, done.truth, done.weights):
+        if values is not None:
+            digest.update(_hashes(values).to_numpy().tobytes())
     return Data(origin=done.origin, rows=len(done.frame), sha256=digest.hexdigest())
+
+
+def _hashes(values: pd.DataFrame | pd.Series[Any]) -> pd.Series[Any]:
+    try:
+        return pd.util.hash_pandas_object(values, index=False)
+    except TypeError:  # lists and the like, which have no hash
+        return pd.util.hash_pandas_object(values.astype(str), index=False)
 
 
 def _source() -> Source:

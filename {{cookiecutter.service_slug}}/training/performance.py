@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn import metrics as sk
 
+from training import bins
 from training.evaluate import Array, Evaluation
 from training.figures import INK, MAIN, MUTED, OTHER, SHADES, Plot, canvas, one_plot, styled, svg
 from training.intervals import wilson
@@ -28,7 +29,7 @@ CURVES += ["#c0453b", "#4ba3c3", "#8a7a2f", "#59636d", "#1f8a8a"]
 
 @styled
 def draw(evaluation: Evaluation) -> list[Plot]:
-    """Return the plots that the model's kind allows, in the order of the card."""
+    """Return the plots of a classification or regression, in the order of the card."""
     if evaluation.kind == "regression":
         truth, answer = evaluation.truth.astype(float), evaluation.answer.astype(float)
         return [_predicted(truth, answer), _residuals(truth, answer), _errors(truth, answer)]
@@ -83,9 +84,11 @@ def _confusion(evaluation: Evaluation) -> Plot:
 def _curves(evaluation: Evaluation, probability: Array) -> list[Plot]:
     """Return ROC and precision-recall, each class against the rest; nothing for a single class."""
     names = frequent_classes(evaluation, MAX_CURVES)
+    if len(names) == 2 and names[1] == evaluation.shown:
+        names.reverse()
     shown = [
         (label(name), evaluation.truth == name, probability[:, evaluation.classes.index(name)])
-        for name in (names if len(names) > 2 else reversed(names))
+        for name in names
     ]
     shown = [(name, event, score) for name, event, score in shown if 0 < event.sum() < len(event)]
     if not shown:
@@ -134,8 +137,9 @@ def _precision_recall(shown: list[tuple[str, Array, Array]], most: str) -> Plot:
 
 def _calibration(evaluation: Evaluation, probability: Array) -> Plot:
     if len(evaluation.classes) == 2:
-        positive = evaluation.classes[1]
-        event, score = evaluation.truth == positive, np.clip(probability[:, 1], 0, 1)
+        positive = evaluation.shown
+        score = np.clip(probability[:, evaluation.classes.index(positive)], 0, 1)
+        event = evaluation.truth == positive
         names = (label(positive), "the other class")
         meaning = f"the probability of “{names[0]}”"
     else:
@@ -146,11 +150,11 @@ def _calibration(evaluation: Evaluation, probability: Array) -> Plot:
     figure = canvas(height=4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     edges = np.linspace(0, 1, 11)
-    bins = np.clip(np.digitize(score, edges) - 1, 0, 9)
-    rows = np.bincount(bins, minlength=10)
+    tenth = np.clip(np.digitize(score, edges) - 1, 0, 9)
+    rows = np.bincount(tenth, minlength=10)
     used = rows > 0
-    hits, rows = np.bincount(bins, event, minlength=10)[used], rows[used]
-    said = np.bincount(bins, score, minlength=10)[used] / rows
+    hits, rows = np.bincount(tenth, event, minlength=10)[used], rows[used]
+    said = np.bincount(tenth, score, minlength=10)[used] / rows
     low, high = wilson(hits, rows)
     share = hits / rows
     whiskers = np.clip([share - low, high - share], 0, None)
@@ -204,7 +208,7 @@ def _residuals(truth: Array, answer: Array) -> Plot:
 
 def _errors(truth: Array, answer: Array) -> Plot:
     figure, axes = one_plot()
-    axes.hist(truth - answer, bins=30, color=MAIN)
+    axes.stairs(*bins.count(truth - answer, 30), fill=True, color=MAIN)
     axes.axvline(0, color=INK, linestyle=":", linewidth=1)
     axes.set(xlabel="residual (truth less answer)", ylabel="held-out rows")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
