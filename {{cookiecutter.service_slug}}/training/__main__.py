@@ -25,7 +25,10 @@ from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.gates import Gate
 from training.inputs import describe, plain_rows
-from training.package import GOLDEN, Training, package
+from training.package import Training, package
+
+# With fewer rows, nothing is learnt, and nothing judged.
+MIN_ROWS = 16
 
 console = Console(highlight=False)
 
@@ -100,10 +103,10 @@ def stage(name: str) -> Iterator[Callable[[str], None]]:
 
 def _load() -> tuple[pd.DataFrame, pd.Series[Any]]:
     frame, truth = user.load_data()
-    if len(frame) != len(truth) or len(frame) < 2 * GOLDEN:
+    if len(frame) != len(truth) or len(frame) < MIN_ROWS:
         raise TrainingError(
             f"load_data: {len(frame)} rows of inputs and {len(truth)} of truth; they must be as "
-            f"many, at least {2 * GOLDEN}"
+            f"many, at least {MIN_ROWS}"
         )
     if truth.isna().any():
         raise TrainingError(f"load_data: the truth is missing in {int(truth.isna().sum())} rows")
