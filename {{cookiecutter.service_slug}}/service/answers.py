@@ -37,42 +37,46 @@ def columns(returned: Any, rows: int) -> dict[str, Any]:
     Rows of a two-dimensional array are entries, too. What has an index, as pandas' columns do, is
     put into the frame's order. Raises TypeError or RuntimeError for what answers no so many rows.
     """
-    if isinstance(returned, pd.DataFrame):
-        named = [(str(name), returned.iloc[:, i]) for i, name in enumerate(returned.columns)]
-    elif isinstance(returned, Mapping):
-        named = [(str(name), column) for name, column in returned.items()]
+    named: Any = [(UNNAMED, returned)]
+    if isinstance(returned, Mapping):
+        named = returned.items()
+    elif isinstance(returned, pd.DataFrame):
+        named = [(name, returned.iloc[:, i]) for i, name in enumerate(returned.columns)]
     elif returned is None or isinstance(returned, str | tuple) or getattr(returned, "ndim", 1) != 1:
         shape = f" of shape {returned.shape}" if hasattr(returned, "shape") else ""
         raise TypeError(
             f"predict returned {type(returned).__name__}{shape}, which has no names for its "
             'columns: return {"name": column, ...}'
         )
-    else:
-        named = [(UNNAMED, returned)]
-    found = {name: _column(name, column, rows) for name, column in named}
+    found = {(key := str(name)): _column(key, column, rows) for name, column in named}
     if len(found) < max(1, len(named)):
         raise TypeError(
-            f"predict returned the fields {[name for name, _ in named]}: expected one or more, "
-            "with different names"
+            f"predict returned the fields {[str(name) for name, _ in named]}: expected one or "
+            "more, with different names"
         )
     return found
 
 
 def _column(name: str, column: Any, rows: int) -> Any:
+    if type(column) is not np.ndarray:
+        column = _entries(name, column, rows)
+    shape: tuple[int, ...] = (len(column),) if isinstance(column, list) else column.shape
+    if shape == (rows,) or (len(shape) == 2 and shape[0] == rows and shape[1] != 1):
+        return column
+    hint = ": take [:, 0], or .tolist() for lists of one" if shape == (rows, 1) else ""
+    raise RuntimeError(f"predict returned shape {shape} for {name!r}, expected ({rows},){hint}")
+
+
+def _entries(name: str, column: Any, rows: int) -> Any:
+    """Return a list or an array of what is in a column of another kind."""
     if isinstance(column, pd.api.extensions.ExtensionArray | pd.Index):
         column = pd.Series(column)
     if isinstance(column, pd.Series | pd.DataFrame):
         column = _aligned(name, column, rows)
         # An array would make fractions of integers with gaps.
         of_numpy = isinstance(column, pd.DataFrame) or isinstance(column.dtype, np.dtype)
-        column = column.to_numpy() if of_numpy else column.tolist()
-    elif not isinstance(column, list | np.ndarray):
-        column = np.asarray(column)
-    shape: tuple[int, ...] = (len(column),) if isinstance(column, list) else column.shape
-    if shape[:1] == (rows,) and (len(shape) == 1 or (len(shape) == 2 and shape[1] != 1)):
-        return column
-    hint = ": take [:, 0], or .tolist() for lists of one" if shape == (rows, 1) else ""
-    raise RuntimeError(f"predict returned shape {shape} for {name!r}, expected ({rows},){hint}")
+        return column.to_numpy() if of_numpy else column.tolist()
+    return column if isinstance(column, list) else np.asanyarray(column)
 
 
 def _aligned(name: str, column: Any, rows: int) -> Any:
@@ -140,7 +144,8 @@ class Reader:
         ):
             if self._element != "float":
                 return column.tolist()  # type: ignore[no-any-return]
-            column = column.astype(np.float64, copy=False)
+            if column.dtype != np.float64:
+                column = column.astype(np.float64)
             if np.isfinite(column).all():
                 return column.tolist()  # type: ignore[no-any-return]
         return [self._value(value) for value in _values(self._field.name, column)]

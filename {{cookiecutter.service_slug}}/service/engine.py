@@ -87,11 +87,13 @@ class Predictor:
         found = columns(returned, len(rows))
         if self._learners is not None:
             self._learn(self._learners, found)
-        names = list(self._readers)
-        if found.keys() != self._readers.keys():
-            raise TypeError(f"predict returned the fields {[*found]}, at training time {names}")
-        values = [read(found[name]) for name, read in self._readers.items()]
-        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+        readers = self._readers
+        if found.keys() != readers.keys():
+            raise TypeError(
+                f"predict returned the fields {[*found]}, at training time {[*readers]}"
+            )
+        values = [read(found[name]) for name, read in readers.items()]
+        return [dict(zip(readers, row, strict=True)) for row in zip(*values, strict=True)]
 
     def _learn(self, learners: dict[str, Learner], found: Mapping[str, Any]) -> None:
         if not learners:
