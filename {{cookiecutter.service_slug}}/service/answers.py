@@ -179,6 +179,9 @@ def _values(name: str, column: Any) -> list[Any]:
     if isinstance(column, np.ndarray):
         if column.dtype.kind in "mcSV" or (column.dtype.kind == "M" and column.ndim > 1):
             raise _unusable(name, column.dtype)
+        if column.dtype.kind == "f" and np.isfinite(column).all():
+            column = column.astype(np.float64)
+            return column.tolist()  # type: ignore[no-any-return]
         if column.dtype.kind in "iubU":
             return column.tolist()  # type: ignore[no-any-return]
         # A numpy array would make integers of dates.
