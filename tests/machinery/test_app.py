@@ -5,6 +5,7 @@ The HTTP API as clients see it is in the service's own tests/test_api.py.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,27 @@ def test_the_openapi_document_says_what_each_input_is(client: FlaskClient) -> No
     }
     assert instance["required"] == ["age", "member", "region"]
     assert schemas["Prediction"]["properties"]["label"]["enum"] == ["leaves", "stays"]
+
+
+def test_no_page_shows_a_golden_row_or_what_is_private(artifact_dir: Path) -> None:
+    path = artifact_dir / "manifest.json"
+    manifest = json.loads(path.read_text())
+    [income, plan] = manifest["inputs"][1:3]
+    plan.update(public=False, categories=None)
+    del manifest["baseline"]["inputs"]["plan"]
+    path.write_text(json.dumps(manifest))
+    client = create_app(Settings(artifact_dir=artifact_dir), toy.predict).test_client()
+    document = client.get("/openapi.json").json
+    assert document is not None
+    body = document["paths"]["/predict"]["post"]["requestBody"]
+    [instance] = body["content"]["application/json"]["example"]["instances"]
+    assert (instance["plan"], instance["region"], instance["member"]) == ("text", "north", True)
+    middle = (income["minimum"] + income["maximum"]) / 2
+    assert instance["monthly income"] == pytest.approx(middle, rel=1e-3)
+    assert instance not in manifest["golden"]["instances"]
+    metadata = client.get("/metadata").json
+    assert metadata is not None and metadata.keys() == manifest.keys() - {"golden"}
+    assert "basic" not in client.get("/openapi.json").text + client.get("/metadata").text
 
 
 def test_every_documented_path_is_served(client: FlaskClient, app: Flask) -> None:

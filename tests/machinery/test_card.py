@@ -10,17 +10,21 @@ from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
-from service.artifact import Baseline, Data, Golden, Manifest, Outputs, Source
+from service.artifact import Baseline, Data, Golden, Manifest, Output, Outputs, Source
 from training.card import render_card
 from training.evaluate import Array, Evaluation, Importance
 from training.inputs import describe, histogram
 
 ROWS = 60
 FRAME = pd.DataFrame({"age": np.arange(ROWS) / 2, "plan": ["basic", "plus", "pro"] * (ROWS // 3)})
+GOLDEN = Golden(
+    instances=[{"age": 33.5, "plan": None}], predictions=[{"label": "stays", "score": 0.9}]
+)
 ANY = ["Confusion matrix", "Permutation importance"]
 SCORED = ["ROC curve", "Precision-recall curve", "Calibration"]
 ERRORS = ["Predicted", "Residuals", "Histogram of the residuals", "Permutation importance"]
@@ -51,10 +55,20 @@ class Page(HTMLParser):
         self.text += data
 
 
-def card(judged: Evaluation, frame: pd.DataFrame = FRAME, gates: tuple[str, ...] = ()) -> str:
+def card(
+    judged: Evaluation,
+    frame: pd.DataFrame = FRAME,
+    gates: tuple[str, ...] = (),
+    golden: Golden = GOLDEN,
+    private: tuple[str, ...] = (),
+) -> str:
     """Return the card of a model that learnt from `frame` and was judged as given."""
     inputs = {str(name): histogram(frame[name]) for name in frame.columns}
-    outputs = Outputs(kind=judged.kind, classes=judged.classes, fields=[])
+    fields = [
+        Output(name=name, type="string", public=name not in private)
+        for name in golden.predictions[0]
+    ]
+    outputs = Outputs(kind=judged.kind, classes=judged.classes, fields=fields)
     manifest = Manifest(
         format=1,
         name="churn",
@@ -65,14 +79,15 @@ def card(judged: Evaluation, frame: pd.DataFrame = FRAME, gates: tuple[str, ...]
         source=Source(git_sha="f" * 40, dirty=True, sha256="a" * 64),
         data=Data(origin="A survey", rows=len(frame), sha256="b" * 64),
         seed=7,
-        inputs=describe(frame),
+        inputs=[
+            msgspec.structs.replace(item, public=item.name not in private)
+            for item in describe(frame)
+        ],
         outputs=outputs,
         metrics=judged.metrics,
         gates=list(gates),
         baseline=Baseline(inputs=inputs, outputs={}),
-        golden=Golden(
-            instances=[{"age": 33.5, "plan": None}], predictions=[{"label": "stays", "score": 0.9}]
-        ),
+        golden=golden,
     )
     names = [str(name) for name in frame.columns]
     judged = replace(judged, importance=[Importance(name, 0.1, 0.02) for name in names])
@@ -185,6 +200,32 @@ def test_shows_examples_with_their_answers() -> None:
     assert "label stays · score 0.9" in text
     assert "age 33.5" in text
     assert "plan missing" in text
+
+
+def test_shows_lists_and_objects_but_not_all_of_a_long_one() -> None:
+    answer = {
+        "shares": {"leaves": 0.25, "stays": 0.75},
+        "tags": [],
+        "vector": [i / 8 for i in range(768)],
+        "due": "2026-01-31T12:00:00",
+        "income": None,
+    }
+    text = Page(card(binary(), golden=Golden(instances=[{"age": 1.0}], predictions=[answer]))).text
+
+    assert "shares leaves 0.25, stays 0.75 · tags none · vector 0, 0.125" in text
+    assert "0.875, … 760 more · due 2026-01-31T12:00:00 · income missing" in text
+
+
+def test_shows_no_private_values() -> None:
+    golden = Golden(
+        instances=[{"age": 1.0, "plan": "12 Long Street"}],
+        predictions=[{"label": "stays", "advice": "write to 12 Long Street"}],
+    )
+    html = card(binary(), golden=golden, private=("plan", "advice"))
+    text = Page(html).text
+
+    assert "Long Street" not in html
+    assert "label stays · advice not shown" in text and "plan not shown" in text
 
 
 def test_says_which_gates_passed() -> None:

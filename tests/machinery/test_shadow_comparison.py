@@ -26,6 +26,12 @@ absolute = 0.01
 ignore = true
 [fields.count]
 absolute = 2
+[fields.shares]
+absolute = 0.1
+[fields.rare]
+absolute = 0.2
+[fields.embedding]
+relative = 0.1
 """
 
 
@@ -40,6 +46,9 @@ def comparator(tmp_path: Path) -> Comparator:
     return Comparator(OUTPUTS, read_rules(file))
 
 
+EMBEDDING, SHARE, OTHER = (
+    f"predictions[0].{name}" for name in ("embedding", "shares.a", "shares.b")
+)
 ONE = {"label": "a", "score": 0.5}
 
 
@@ -68,6 +77,15 @@ ONE = {"label": "a", "score": 0.5}
         (rows({"count": 5}), rows({"count": 7}), "within_tolerance", []),
         (rows({"count": 5}), rows({"count": 8}), "mismatch", ["predictions[0].count"]),
         (rows({"p": [1, 2]}), rows({"p": [1, 3]}), "mismatch", ["predictions[0].p[1]"]),
+        # A field's rule holds for all that is in it, unless a key has its own.
+        (rows({"shares": {"a": 0.5}}), rows({"shares": {"a": 0.55}}), "within_tolerance", []),
+        (rows({"shares": {"a": 0.5}}), rows({"shares": {"a": 0.7}}), "mismatch", [SHARE]),
+        (rows({"shares": {"rare": 0.5}}), rows({"shares": {"rare": 0.7}}), "within_tolerance", []),
+        (rows({"shares": {"a": 0.5}}), rows({"shares": {"b": 0.5}}), "mismatch", [SHARE, OTHER]),
+        (rows({"embedding": [1.0]}), rows({"embedding": [1.05]}), "within_tolerance", []),
+        (rows({"embedding": [1.0]}), rows({"embedding": [1.0, 2.0]}), "mismatch", [EMBEDDING]),
+        (rows({"tags": ["x"]}), rows({"tags": ["y"]}), "mismatch", ["predictions[0].tags[0]"]),
+        (rows({"due": None}), rows({"due": "2026"}), "mismatch", ["predictions[0].due"]),
         (rows(0.5), rows(0.5 + 1e-9), "within_tolerance", []),
         (b"7", b"8", "mismatch", ["$"]),
     ],
@@ -88,6 +106,19 @@ def test_comparison_tells_what_it_found_within_limits(comparator: Comparator) ->
     assert found.deltas == {"score": [0.5] * 20}
     assert len(found.fields) == 20
     assert found.fields[0] == {"path": "predictions[0].label", "live": "a", "candidate": "b"}
+
+
+def test_deltas_are_of_plain_numbers() -> None:
+    fields = [
+        Output(name="score", type="float", nullable=True),
+        Output(name="embedding", type="list", items="float"),
+        Output(name="shares", type="object", items="float"),
+    ]
+    comparator = Comparator(Outputs(kind="regression", classes=[], fields=fields), {})
+    live = {"score": 0.5, "embedding": [1.0], "shares": {"a": 1.0}}
+    other = {"score": 0.75, "embedding": [2.0], "shares": {"a": 2.0}}
+    found = comparator.compare(rows(live, live), rows(other, other | {"score": None}))
+    assert found.deltas == {"score": [0.25]}
 
 
 @pytest.mark.parametrize("text", [b"", b"not json", b"[" * 100_000, b'{"a": NaN}', b"\xff"])

@@ -104,8 +104,8 @@ def drop_a_row(frame: pd.DataFrame) -> dict[str, Any]:
     ("answer", "message"),
     [
         (drop_a_row, "returned shape"),
-        (lambda f: {"label": np.full(len(f), np.nan)}, "NaN or infinity"),
-        (lambda f: {"label": np.array([None] * len(f))}, "use numbers, booleans or strings"),
+        (lambda f: {"label": np.full(len(f), np.inf)}, "NaN or infinity"),
+        (lambda f: {"label": np.array([None] * len(f))}, "nothing, or null, in every row"),
         (lambda f: {"label": np.array(["other"] * len(f))}, "first field must hold the class"),
     ],
 )

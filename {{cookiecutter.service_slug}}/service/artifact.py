@@ -58,11 +58,21 @@ class Input(_Struct, frozen=True):
     minimum: float | None = None
     maximum: float | None = None
     categories: list[str] | None = None
+    public: bool = True
 
 
 class Output(_Struct, frozen=True):
+    """A field of the answers.
+
+    `items`: what a list has for elements, or an object for values. `public`: False for free text,
+    whose values no page may show.
+    """
+
     name: str
-    type: Type
+    type: Literal["float", "int", "bool", "string", "datetime", "list", "object"]
+    nullable: bool = False
+    items: Literal["float", "int", "bool", "string"] | None = None
+    public: bool = True
 
 
 class Outputs(_Struct, frozen=True):

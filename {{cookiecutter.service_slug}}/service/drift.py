@@ -1,4 +1,7 @@
-"""Whether inputs and answers still look as they did in training."""
+"""Whether inputs and answers still look as they did in training.
+
+Of the answers, that is the classes and the numbers with fractions; of all else there is no count.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ class Drift:
                 metrics.count("model.predictions", count, self._classes.get(value, "class:other"))
         for name, field in self._values:
             for answer in answers:
-                metrics.observe("model.value", answer[name], field)
+                if (value := answer[name]) is not None:
+                    metrics.observe("model.value", value, field)
         if self._numeric:
             self._compare_numbers(rows)
         for position, known in self._categories:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import joblib
-import numpy as np
 import pandas as pd
 
 from service import artifact
+from service.answers import Learner, Reader, columns
 from service.artifact import Manifest, Output
 from service.batching import Batcher, Observer
 from service.errors import Refusal
@@ -19,13 +18,11 @@ from service.record import Answer, Row
 from service.schema import Schema
 from service.settings import Settings
 
-# The owner's, in model.py: (model, frame) -> a column for each field of the answer.
-PredictFunction = Callable[[Any, pd.DataFrame], Mapping[str, Any]]
+# The owner's, in model.py: (model, frame) -> columns, in one of the forms that answers.py reads.
+PredictFunction = Callable[[Any, pd.DataFrame], Any]
 
 # Another machine's BLAS may round differently in the last places.
 GOLDEN_TOLERANCE = 1e-6
-
-_TYPES = {"f": "float", "i": "int", "u": "int", "b": "bool"}
 
 
 class Engine:
@@ -57,59 +54,71 @@ class Engine:
         except Exception as error:
             raise Refusal(f"golden instances: {type(error).__name__}: {error}") from error
         for i, (answer, expected) in enumerate(zip(answers, golden.predictions, strict=True)):
-            if not same_answer(answer, expected):
-                raise Refusal(f"golden instance {i}: trained model gave {expected}, now {answer}")
+            if (name := differing_field(answer, expected)) is not None:
+                trained, now = (f"{name} {side.get(name)!r:.100}" for side in (expected, answer))
+                raise Refusal(f"golden instance {i}: trained model gave {trained}, now {now}")
         self.ready = True
 
 
-@dataclass
 class Predictor:
     """One vectorised call of the model: rows in, an answer for each out."""
 
-    predict: PredictFunction
-    model: Any
-    schema: Schema
-    fields: Sequence[Output] | None = None  # of an answer; None: to be learnt from the first
+    def __init__(
+        self,
+        predict: PredictFunction,
+        model: Any,
+        schema: Schema,
+        fields: Sequence[Output] | None = None,
+    ) -> None:
+        """`fields`: of an answer, as training settled them; None: each call has a say in them."""
+        self.fields = fields or ()
+        self._predict = predict
+        self._model = model
+        self._schema = schema
+        self._learners: dict[str, Learner] | None = {} if fields is None else None
+        self._readers = {field.name: Reader(field) for field in self.fields}
 
     def __call__(self, rows: Sequence[Row]) -> list[Answer]:
         """Raises what the model raises, and TypeError or RuntimeError for unusable answers."""
         # A forest with n_jobs=-1 would start threads for every call: more than the quota has
         # cores, and in gevent no threads at all.
         with joblib.parallel_config("sequential"):
-            columns = self.predict(self.model, self.schema.frame(rows))
-        arrays = {name: np.asarray(column) for name, column in columns.items()}
-        for name, array in arrays.items():
-            if array.shape != (len(rows),):
-                raise RuntimeError(
-                    f"predict returned shape {array.shape} for {name!r}, expected ({len(rows)},)"
-                )
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise RuntimeError(f"predict returned NaN or infinity for {name!r}")
-        fields = [Output(name=n, type=_output_type(n, a)) for n, a in arrays.items()]
-        if self.fields is None:
-            self.fields = fields
-        elif self.fields != fields:
-            raise TypeError(f"predict returned {fields}, at training time {self.fields}")
-        names = list(arrays)
-        values = [array.tolist() for array in arrays.values()]
-        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+            returned = self._predict(self._model, self._schema.frame(rows))
+        found = columns(returned, len(rows))
+        if self._learners is not None:
+            self._learn(self._learners, found)
+        readers = self._readers
+        if found.keys() != readers.keys():
+            raise TypeError(
+                f"predict returned the fields {[*found]}, at training time {[*readers]}"
+            )
+        values = [read(found[name]) for name, read in readers.items()]
+        return [dict(zip(readers, row, strict=True)) for row in zip(*values, strict=True)]
+
+    def _learn(self, learners: dict[str, Learner], found: Mapping[str, Any]) -> None:
+        if not learners:
+            learners.update({name: Learner(name) for name in found})
+        if found.keys() == learners.keys():
+            self.fields = [item.learn(found[name]) for name, item in learners.items()]
+            self._readers = {field.name: Reader(field) for field in self.fields}
 
 
-def _output_type(name: str, array: np.ndarray[Any, Any]) -> Any:
-    if kind := _TYPES.get(array.dtype.kind):
-        return kind
-    if all(type(value) is str for value in array.tolist()):
-        return "string"
-    raise TypeError(
-        f"predict returned {array.dtype} for {name!r}: use numbers, booleans or strings"
-    )
+def differing_field(one: Answer, other: Answer) -> str | None:
+    """Return the first field in which two answers differ, None if they agree.
+
+    Numbers may differ within the tolerance, all else must be equal.
+    """
+    for name in one | other:
+        if name not in one or name not in other or not _same(one[name], other[name]):
+            return name
+    return None
 
 
-def same_answer(one: Answer, other: Answer) -> bool:
-    """Tell whether two answers agree: numbers within tolerance, all else exactly."""
-    return one.keys() == other.keys() and all(
-        math.isclose(a, b, rel_tol=GOLDEN_TOLERANCE, abs_tol=GOLDEN_TOLERANCE)
-        if isinstance(a, float) and isinstance(b, (float, int))
-        else a == b
-        for a, b in ((value, other[key]) for key, value in one.items())
-    )
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float | int):
+        return math.isclose(one, other, rel_tol=GOLDEN_TOLERANCE, abs_tol=GOLDEN_TOLERANCE)
+    return bool(one == other)

@@ -1,18 +1,28 @@
-"""The OpenAPI document, exact for this model: generated from the manifest, with a real example."""
+"""The OpenAPI document, exact for this model: generated from the manifest's public facts."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from service.artifact import Input, Manifest
+from service.artifact import Histogram, Input, Manifest, Output
 from service.errors import ErrorBody
 from service.schema import TYPES, Schema, number_limits, object_type, request_type
 
 _SKELETON = Path(__file__).with_suffix(".json")
+_DATE = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
+# Values for an example where no public one is known.
+_ITEMS = {
+    "float": 0.5,
+    "int": 1,
+    "bool": True,
+    "string": "text",
+    "datetime": "2026-01-31T12:00:00",
+}
 
 
 def openapi(manifest: Manifest, schema: Schema) -> dict[str, Any]:
@@ -25,17 +35,18 @@ def openapi(manifest: Manifest, schema: Schema) -> dict[str, Any]:
         f"{manifest.data.rows} rows. [Model card](/)",
     }
     document["components"]["schemas"] = _schemas(manifest, schema)
-    golden, predict = manifest.golden, document["paths"]["/predict"]["post"]
+    instance = {item.name: _example(item) for item in manifest.inputs}
+    predict = document["paths"]["/predict"]["post"]
     for place, example in (
-        (predict["requestBody"], {"instances": golden.instances[:1]}),
-        (predict["responses"]["200"], {"predictions": golden.predictions[:1]}),
+        (predict["requestBody"], {"instances": [instance]}),
+        (predict["responses"]["200"], {"predictions": [_answer(manifest)]}),
     ):
         place["content"]["application/json"]["example"] = example
     return document
 
 
 def _schemas(manifest: Manifest, schema: Schema) -> dict[str, Any]:
-    fields = [(field.name, TYPES[field.type]) for field in manifest.outputs.fields]
+    fields = [(field.name, _output(field)) for field in manifest.outputs.fields]
     prediction: Any = object_type("Prediction", fields)
     types = [
         request_type(manifest.inputs, _input, schema.max_instances),
@@ -59,7 +70,49 @@ def _input(item: Input) -> Any:
     about = None
     if item.minimum is not None:
         about = f"{item.minimum:g} to {item.maximum:g} in the training data"
-    elif item.categories:
+    elif item.categories and item.public:
         shown = ", ".join(item.categories[:10]) + (", …" if len(item.categories) > 10 else "")
         about = f"{shown} in the training data"
     return Annotated[kind | None if item.nullable else kind, Meta(description=about)]
+
+
+def _example(item: Input) -> Any:
+    """Return a made-up value as a request may have it: real rows are nobody's business."""
+    if item.minimum is not None and item.maximum is not None:
+        middle = item.minimum / 2 + item.maximum / 2
+        if item.type == "float":
+            return float(f"{middle:.4g}")
+        low, high = number_limits(item) or (0, 0)
+        return min(max(int(middle), int(low)), int(high))
+    if item.type == "bool":
+        return True
+    return item.categories[0] if item.categories and item.public else "text"
+
+
+def _output(field: Output) -> Any:
+    """Return the type of a field of the answers."""
+    kind: Any = (TYPES | {"datetime": _DATE}).get(field.type)
+    if field.items:
+        item: Any = TYPES[field.items]
+        kind = list[item] if field.type == "list" else dict[str, item]
+    return kind | None if field.nullable else kind
+
+
+def _answer(manifest: Manifest) -> dict[str, Any]:
+    """Return an answer of the right form, made up: it is not that to the request."""
+    outputs, spread = manifest.outputs, manifest.baseline.outputs
+    answer = {field.name: _said(field, spread.get(field.name)) for field in outputs.fields}
+    if outputs.classes:
+        answer[outputs.fields[0].name] = outputs.classes[0]
+    return answer
+
+
+def _said(field: Output, spread: Histogram | None) -> Any:
+    if field.items:
+        return [_ITEMS[field.items]] if field.type == "list" else {"name": _ITEMS[field.items]}
+    if spread and spread.values and field.type == "string":
+        return spread.values[0]
+    if spread and spread.edges:
+        middle = spread.edges[0] / 2 + spread.edges[-1] / 2
+        return round(middle) if field.type == "int" else float(f"{middle:.4g}")
+    return _ITEMS[field.type]

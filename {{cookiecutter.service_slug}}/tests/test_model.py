@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from tests.conftest import near
 
 
 def test_what_the_model_said_when_it_was_trained_comes_out_again(
     answer: Any, instances: Any, manifest: Any
 ) -> None:
-    assert answer(instances) == [pytest.approx(said) for said in manifest.golden.predictions]
+    assert answer(instances) == near(manifest.golden.predictions)
 
 
 def test_a_row_gets_the_same_answer_alone_as_among_others(answer: Any, instances: Any) -> None:
     alone = [answer([instance])[0] for instance in instances]
-    assert alone == [pytest.approx(said) for said in answer(instances)]
+    assert alone == near(answer(instances))
 
 
 # Add what your model must get right: cases that every version has to answer so, a direction in

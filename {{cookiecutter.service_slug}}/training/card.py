@@ -18,6 +18,7 @@ from training.plots import label, number
 
 MAX_HISTOGRAMS = 30
 MAX_CATEGORIES = 12
+MAX_ITEMS = 8
 
 
 class Verdict(NamedTuple):
@@ -66,6 +67,8 @@ def render_card(manifest: Manifest, evaluation: Evaluation) -> str:
         classes=_class_rows(evaluation),
         plots=pictures,
         spreads=_spreads(manifest, evaluation),
+        hidden_inputs={item.name for item in manifest.inputs if not item.public},
+        hidden_fields={field.name for field in manifest.outputs.fields if not field.public},
     )
 
 
@@ -151,6 +154,11 @@ def _value(value: Any) -> str:
         return "missing"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | dict):
+        pairs = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+        shown = [_value(v) if k is None else f"{k} {_value(v)}" for k, v in pairs]
+        more = [f"… {len(shown) - MAX_ITEMS} more"] if len(shown) > MAX_ITEMS else []
+        return ", ".join(shown[:MAX_ITEMS] + more) or "none"
     return number(value) if isinstance(value, float) else str(value)
 
 

@@ -22,16 +22,19 @@ import pandas as pd
 from msgspec.structs import replace
 
 from service import artifact
-from service.artifact import Baseline, Data, File, Golden, Input, Manifest, Outputs, Source
+from service.artifact import Baseline, Data, File, Golden, Input, Manifest, Output, Outputs, Source
 from service.engine import Predictor
+from service.record import Answer
 from service.schema import Schema
 from training.card import render_card
 from training.errors import owners
 from training.evaluate import Evaluation
+from training.golden import choose
+from training.independence import answer_alike
 from training.inputs import histogram, plain_rows
+from training.privacy import is_free_text, texts
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = 8
 PICKLE_HINT = (
     "; classes and functions that it is made of must stand at the top of model.py, and what cannot "
     "be pickled, as a session of onnxruntime, wants a class with __getstate__ and __setstate__"
@@ -51,7 +54,7 @@ class Training:
     inputs: list[Input]
     estimator: Any
     predictor: Predictor
-    answers: list[dict[str, Any]]
+    answers: list[Answer]
     evaluation: Evaluation
 
 
@@ -102,8 +105,8 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _manifest(done: Training) -> Manifest:
     """Return the manifest, version and all, but for the files, which are not written yet."""
-    fields = list(done.predictor.fields or [])
-    evaluation = done.evaluation
+    golden, evaluation = _golden(done), done.evaluation
+    fields = [_field(field, done.answers) for field in done.predictor.fields]
     manifest = Manifest(
         format=artifact.FORMAT,
         name=tomllib.loads((ROOT / "service.toml").read_text())["name"],
@@ -123,9 +126,10 @@ def _manifest(done: Training) -> Manifest:
             outputs={
                 field.name: histogram(pd.Series([answer[field.name] for answer in done.answers]))
                 for field in fields
+                if field.public and field.type in ("float", "int", "bool", "string")
             },
         ),
-        golden=_golden(done),
+        golden=golden,
     )
     return replace(manifest, version=_version(manifest))
 
@@ -149,13 +153,23 @@ def _version(manifest: Manifest) -> str:
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:12]
 
 
+def _field(field: Output, answers: list[Answer]) -> Output:
+    found = texts(field, answers)
+    return replace(field, public=not is_free_text(found))
+
+
 def _golden(done: Training) -> Golden:
-    kept = done.evaluation.frame.head(GOLDEN)
+    """Return held-out rows that show something; raises TrainingError if answers vary by company."""
+    evaluation = done.evaluation
+    truth = evaluation.truth.tolist() if evaluation.kind == "classification" else []
+    chosen = choose(done.predictor.fields, done.answers, truth)
+    kept = evaluation.frame.iloc[chosen]
     names = [item.name for item in done.inputs]
     instances = [dict(zip(names, row, strict=True)) for row in plain_rows(done.inputs, kept)]
     # The rows go through JSON and back, as a client's request does.
-    rows = Schema(done.inputs, GOLDEN).decode(msgspec.json.encode({"instances": instances}))
-    return Golden(instances=instances, predictions=done.predictor(rows))
+    rows = Schema(done.inputs, len(chosen)).decode(msgspec.json.encode({"instances": instances}))
+    among_all = {row: done.answers[row] for row in chosen}
+    return Golden(instances=instances, predictions=answer_alike(done.predictor, rows, among_all))
 
 
 def _data(done: Training) -> Data:

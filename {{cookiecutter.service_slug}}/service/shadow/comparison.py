@@ -82,26 +82,26 @@ class Comparator:
         return Comparison(verdict, max(1, len(rows)), flips, deltas, fields)
 
     def _differences(
-        self, one: Any, other: Any, path: str = "", name: str = "", depth: int = 0
+        self, one: Any, other: Any, path: str = "", rule: Rule | None = None, depth: int = 0
     ) -> Iterator[tuple[str, Any, Any, bool]]:
         """Yield what differs: its path, live's value, the candidate's, and whether it may differ.
 
-        `name`: the field's, which is the key in the nearest object.
+        `rule`: of the field, for all that is in its lists and objects too; keys of objects may have
+        rules of their own.
         """
         kind = type(one) if type(one) is type(other) else None
         if kind not in (None, dict, list) and one == other:
             return
-        rule = self._rules.get(name)
         if rule and rule.ignore:
             yield path, one, other, True
         elif kind is dict and depth < MAX_DEPTH:
             for key in one | other:
                 inner = f"{path}.{key}" if path else key
                 a, b = one.get(key, _ABSENT), other.get(key, _ABSENT)
-                yield from self._differences(a, b, inner, key, depth + 1)
+                yield from self._differences(a, b, inner, self._rules.get(key, rule), depth + 1)
         elif kind is list and len(one) == len(other) and depth < MAX_DEPTH:
             for i, (a, b) in enumerate(zip(one, other, strict=True)):
-                yield from self._differences(a, b, f"{path}[{i}]", name, depth + 1)
+                yield from self._differences(a, b, f"{path}[{i}]", rule, depth + 1)
                 if i % ROWS_PER_TURN == ROWS_PER_TURN - 1:
                     gevent.idle()
         else:
