@@ -26,6 +26,7 @@ from training.evaluate import evaluate
 from training.gates import Gate
 from training.inputs import describe, plain_rows
 from training.package import GOLDEN, Training, package
+from training.requirements import not_fixed
 
 console = Console(highlight=False)
 
@@ -42,6 +43,8 @@ def main() -> None:
 def train(folder: Path) -> Manifest:
     """Train and write the artifact to `folder`; raises TrainingError and leaves it as it was."""
     gates = [Gate.parse(text) for text in user.GATES]
+    for line in not_fixed():
+        console.print(f"  [yellow]![/] {line}", soft_wrap=True)
     random.seed(user.SEED)
     np.random.seed(user.SEED)  # for estimators that were given no random_state
 
