@@ -9,10 +9,24 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import PYTHON, copied, make, manifest, serve, start_refused, train, vouched
+from harness import (
+    PYTHON,
+    SERVICE_VENV,
+    Service,
+    copied,
+    free_port,
+    make,
+    manifest,
+    serve,
+    start_refused,
+    train,
+    vouched,
+)
 
 
 def edit(source: Path, old: str, new: str) -> None:
@@ -77,14 +91,37 @@ def test_code_edited_after_training_is_refused_and_comments_are_not(
 
 def test_make_run_trains_edited_code_again(baked: Path, tmp_path: Path) -> None:
     folder = with_module(baked, tmp_path)
-    # The service itself would run on; a bad setting ends it.
-    done = make(folder, "run", "PORT=abc")
-    assert "training again" not in done.stdout and "package" not in done.stdout
+    before = manifest(folder)
+    with made(folder) as service:
+        assert "train" not in service.logged
     edit(folder / "limits.py", "0.5", "0.6")
-    done = make(folder, "run", "PORT=abc")
-    assert NOT_THAT in done.stderr and "training again" in done.stdout, done.stdout + done.stderr
-    assert "refusing to start: PORT='abc'" in done.stderr
-    assert run(folder, "-m", "service", "--check").returncode == 0
+    with made(folder) as service:
+        assert f"{NOT_THAT}\ntraining again\n" in service.logged
+        version = service.post(service.body).headers["X-Model-Version"]
+    assert version == manifest(folder)["version"] != before["version"]
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[Service]:
+    """Run a service by `make run`; yield it when it is ready."""
+    port, log = free_port(), folder / "run.log"
+    settings = {"PORT": str(port), "WEB_CONCURRENCY": "1"}
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            ["make", "--no-print-directory", f"VENV={SERVICE_VENV}", "run"],
+            cwd=folder,
+            env=os.environ | settings,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            service = Service(folder, process, port, log)
+            service.wait_ready()
+            yield service
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 NEEDS_RICH = """
@@ -207,6 +244,7 @@ def test_killed_training_leaves_an_artifact_that_serves(baked: Path, tmp_path: P
     assert run(folder, "-c", KILLED).returncode == -signal.SIGKILL
     left = contents(folder)
     assert before.items() < left.items()
+    edit(folder / "model.py", "SEED = 1", "SEED = 0")  # for the service to be of the code it has
     with serve(folder) as service:
         assert service.post(service.body).headers["X-Model-Version"] == manifest(baked)["version"]
     assert train(folder).returncode == 0
