@@ -174,11 +174,12 @@ def test_what_serving_lacks_training_notices(
 def test_what_is_only_there_for_training_may_be_used_there(baked: Path, tmp_path: Path) -> None:
     folder = copied(baked, tmp_path)
     edit(folder / "model.py", "data = load", "import rich  # noqa\n    data = load")
+    edit(folder / "model.py", "import numpy as np", "import numpy as np\nimport scipy  # noqa")
     edit(folder / "requirements.txt", "msgspec==", "msgspec>=")
     done = train(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     runtime = manifest(folder)["runtime"]
-    assert {"python", "scikit-learn", "numpy", "joblib", "pandas"} == runtime.keys()
+    assert runtime.keys() == {"python", "scikit-learn", "numpy", "joblib", "pandas", "scipy"}
     assert "requirements.txt does not pin msgspec: write msgspec==" in done.stdout
 
 
