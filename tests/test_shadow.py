@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from candidates import CANARY, FAULTS, LIVE_LIKE, Candidate, answer, is_silent, relays_to, says
-from harness import Service, command_and_env, copied, free_port, serve, vouched
+from harness import Service, command_and_env, copied, free_port, serve
 
 TIMEOUT = 0.5  # of a copy, in seconds
 SETTINGS = {"SHADOW_TIMEOUT_MS": int(TIMEOUT * 1e3), "LOG_SAMPLE": 0}
@@ -435,9 +435,8 @@ def test_its_own_faults_harm_nobody(
     baked: Path, candidate: Candidate, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     folder = copied(baked, tmp_path)
-    with (folder / "model.py").open("a") as source:
+    with (folder / "service" / "app.py").open("a") as source:
         source.write(SABOTAGE)
-    vouched(folder)
     candidate.behave(GOOD)
     with serve(folder, SHADOW_URL=candidate.url, **SETTINGS) as service:
         for name in ("queue", "comparator", "clock", "events", "log"):
