@@ -72,6 +72,21 @@ def swapped(
     return folder
 
 
+def vouched(folder: Path) -> Path:
+    """Make the artifact one of the code that is there now, as no training would.
+
+    For models that wait or fail: training them would too.
+    """
+    code = "from service.source import fingerprint, files; print(fingerprint(), *files())"
+    done = subprocess.run(
+        [PYTHON, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    found = manifest(folder)
+    found["source"]["sha256"], *found["source"]["modules"] = done.stdout.split()
+    (folder / "artifact" / "manifest.json").write_text(json.dumps(found))
+    return folder
+
+
 def wrapped(service: Path, into: Path, before_predict: str) -> Path:
     """Return a copy of a service whose model runs some code before each prediction."""
     folder = copied(service, into)
@@ -82,7 +97,7 @@ def wrapped(service: Path, into: Path, before_predict: str) -> Path:
             f"    {before_predict}\n"
             "    return _predict(model, frame)\n"
         )
-    return folder
+    return vouched(folder)
 
 
 def manifest(folder: Path) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def build_options() -> tuple[str, ...]:
         mounts.add(Path(*Path(path).parts[:3]))  # the folder that an index keeps its files in, too
     conf = BUILD / "pip.conf"
     conf.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in found.items()))
-    options += ["--volume", f"{conf}:/etc/pip.conf:ro"]
+    # As a private index would be: `make image` makes a secret of it.
+    os.environ["PIP_CONFIG_FILE"] = str(conf)
     for mount in sorted(mounts):
         if mount.exists() and mount != Path("/etc/ssl"):
             options += ["--volume", f"{mount}:{mount}:ro"]

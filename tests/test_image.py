@@ -201,7 +201,7 @@ def test_change_of_code_uploads_code_and_a_new_model_the_model(
     commit = committed(folder)
     model = image(folder)
 
-    *packages, old_model, old_code = layers(name)[:4]
+    *packages, old_model, old_code = layers(name)[:6]
     assert layers(code)[: len(packages) + 1] == [*packages, old_model]
     assert layers(code) != layers(name)
     assert layers(model)[: len(packages)] == packages
@@ -265,6 +265,42 @@ def test_there_is_no_image_of_a_tampered_artifact(baked: Path, name: str, tmp_pa
     assert "the file was altered or cut short" in done.stdout + done.stderr
     assert "not done: podman did not build the image" in done.stderr
     assert "built " not in done.stdout
+
+
+def test_modules_beside_model_py_are_in_the_image_and_what_else_is_there_is_not(
+    baked: Path, name: str, tmp_path: Path
+) -> None:
+    folder = copied(baked, tmp_path)
+    (folder / "limits").mkdir()
+    (folder / "limits" / "__init__.py").write_text("from rates import LIMIT\n")
+    (folder / "rates.py").write_text("LIMIT = 0.5\n")
+    (folder / "notebook.py").write_text("# the owner's own\n")
+    (folder / "limits" / "secret.txt").write_text("secret")
+    (folder / "packages.txt").write_text("# a comment\n\nnetcat-openbsd  # a small one\n")
+    source = (folder / "model.py").read_text()
+    source = source.replace("import numpy as np", "import numpy as np\n\nimport limits")
+    (folder / "model.py").write_text(source.replace("score >= 0.5", "score >= limits.LIMIT"))
+    shutil.rmtree(folder / "artifact")
+    done = make(folder, "retrain", f"ARGS={' '.join(build_options())}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with run(image(folder), "--cpus", "1") as container:
+        assert requests.get(f"{container.url}/readyz", timeout=30).ok
+        names = container.python(
+            "import os\nfor at, _, files in os.walk('.'):\n"
+            "    for f in files: print(os.path.join(at, f)[2:])"
+        ).split()
+        found = json.loads(container.python(STATE.replace('"curl"', '"curl", "nc"')))
+    ours = {each for each in names if not each.startswith("service/")}
+    assert ours == {
+        "gunicorn.conf.py",
+        "limits/__init__.py",
+        "model.py",
+        "rates.py",
+        "service.toml",
+        "shadow-rules.toml",
+    }
+    assert found["tools"] == ["nc"]
+    podman("untag", image(folder))
 
 
 def test_retrained_in_a_container(baked: Path, name: str, tmp_path: Path) -> None:

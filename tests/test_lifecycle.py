@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from harness import Service, copied, serve, wrapped
+from harness import Service, copied, serve, vouched, wrapped
 
 HEADERS = {"Content-Type": "application/json"}
 
@@ -131,6 +131,7 @@ def test_request_that_outlives_graceful_timeout_does_not_keep_it(
             f"    {SLEEP}(60 if os.path.exists('stuck') else 0)\n"
             "    return _predict(model, frame)\n"
         )
+    vouched(folder)
     with serve(folder, GRACEFUL_TIMEOUT_SECONDS=2) as service:
         (folder / "stuck").touch()
         with closing(service.connect()) as connection:

@@ -435,7 +435,7 @@ def test_its_own_faults_harm_nobody(
     baked: Path, candidate: Candidate, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     folder = copied(baked, tmp_path)
-    with (folder / "model.py").open("a") as source:
+    with (folder / "service" / "app.py").open("a") as source:
         source.write(SABOTAGE)
     candidate.behave(GOOD)
     with serve(folder, SHADOW_URL=candidate.url, **SETTINGS) as service:

@@ -26,7 +26,7 @@ import requests
 import yaml
 from agent import Agent, Span, install
 from dogstatsd import Receiver
-from harness import PYTHON, TEMPLATE, Service, copied, manifest, serve, wrapped
+from harness import PYTHON, TEMPLATE, Service, copied, manifest, serve, vouched, wrapped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -230,6 +230,7 @@ def watched(
     folder = copied(baked, tmp_path_factory.mktemp("watched"))
     source = (folder / "model.py").read_text().replace("import pandas", "import os\nimport pandas")
     (folder / "model.py").write_text(source + MODEL)
+    vouched(folder)
     with (folder / "service" / "app.py").open("a") as file:
         file.write(WAIT)
     with Receiver() as metrics:

@@ -16,9 +16,19 @@ from flask.testing import FlaskClient
 
 import toy
 from service.app import create_app
+from service.artifact import runtime_versions
 from service.engine import Engine
 from service.settings import Settings
 from training import __main__ as training
+from training import package as packaging
+
+
+@pytest.fixture(scope="session", autouse=True)
+def not_served() -> Iterator[None]:
+    """Another process would serve model.py, not the toy; ../test_boot.py has real trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packaging, "_serve", lambda manifest, model: runtime_versions())
+        yield
 
 
 @pytest.fixture(scope="session")

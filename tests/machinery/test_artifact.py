@@ -74,7 +74,7 @@ DAMAGES: dict[str, tuple[Change, str]] = {
     ),
     "manifest of the future": (
         lambda f: edit(f, lambda m: m.update(format=99)),
-        "format 99, this service reads 1",
+        "format 99, this service reads 2",
     ),
     "manifest without a part": (lambda f: edit(f, lambda m: m.pop("inputs")), "missing.*inputs"),
 }
@@ -88,7 +88,7 @@ def test_a_damaged_artifact_is_refused_in_one_line(artifact_dir: Path, damage: s
         boot(artifact_dir)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', '"\xff"'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 2}', '"\xff"'])
 def test_what_is_no_manifest_is_refused_in_one_line(text: str, artifact_dir: Path) -> None:
     (artifact_dir / artifact.MANIFEST).write_text(text, encoding="latin-1")
     with pytest.raises(Refusal, match=r"^[^\n]+$"):
@@ -127,6 +127,33 @@ def test_other_versions_than_trained_with_are_refused_before_loading(
     edit(artifact_dir, lambda m: m["runtime"].update({package: "2.7.0"}))
     with pytest.raises(Refusal, match=f"trained with {package} 2.7"):
         boot(artifact_dir)
+
+
+def test_another_version_of_a_package_of_the_models_classes_is_refused(
+    artifact_dir: Path,
+) -> None:
+    edit(artifact_dir, lambda m: m["runtime"].update(msgspec="0.1"))
+    with pytest.raises(Refusal, match="trained with msgspec 0.1, but 0"):
+        boot(artifact_dir)
+    edit(artifact_dir, lambda m: m["runtime"].update({"msgspec": "0.22.0", "no-such": "1.0"}))
+    with pytest.raises(Refusal, match="trained with no-such 1.0, but nothing is here"):
+        boot(artifact_dir)
+
+
+def test_other_code_than_trained_is_refused_before_loading(
+    artifact_dir: Path, tmp_path: Path
+) -> None:
+    file(artifact_dir, "model").write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
+
+    def change(manifest: dict[str, Any]) -> None:
+        content = file(artifact_dir, "model").read_bytes()
+        manifest["files"]["model"]["sha256"] = hashlib.sha256(content).hexdigest()
+        manifest["source"]["sha256"] = "0" * 64
+
+    edit(artifact_dir, change)
+    with pytest.raises(Refusal, match=r"model\.py.* is not that of training; run `make train`$"):
+        boot(artifact_dir)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_another_patch_level_of_python_is_fine() -> None:

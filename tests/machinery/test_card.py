@@ -76,7 +76,7 @@ def card(
         created_at="2024-02-03T04:05:06+00:00",
         files={},
         runtime={"python": "3.11.7", "numpy": "2.0.0"},
-        source=Source(git_sha="f" * 40, dirty=True, sha256="a" * 64),
+        source=Source(git_sha="f" * 40, dirty=True, sha256="a" * 64, modules=["model.py"]),
         data=Data(origin="A survey", rows=len(frame), sha256="b" * 64),
         seed=7,
         inputs=[

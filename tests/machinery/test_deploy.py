@@ -16,7 +16,7 @@ import pytest
 
 from tools.deploy import release, rollout
 from tools.deploy.__main__ import main
-from tools.deploy.image import _commit, _origin
+from tools.deploy.image import _commit, _origin, _pip_conf
 from tools.deploy.service import NAME, REPOSITORY, ROOT, DeployError
 
 IMAGE = f"{REPOSITORY}:1-abc"
@@ -393,3 +393,20 @@ def test_a_release_leaves_the_source_of_an_image_as_it_was(overlays: Path) -> No
     assert re.fullmatch("[0-9a-f]{8}", clean) and _commit() == clean
     (overlays.parents[1] / "model.py").touch()
     assert _commit() == f"{clean}-dirty"
+
+
+def test_the_build_gets_the_pip_settings_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert _pip_conf() == []
+    monkeypatch.delenv("PIP_CONFIG_FILE")
+    assert _pip_conf() == []
+    file = tmp_path / ".config" / "pip" / "pip.conf"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert _pip_conf() == ["--secret", f"id=pip.conf,src={file}"]
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "mine"))
+    (tmp_path / "mine").touch()
+    assert _pip_conf() == ["--secret", f"id=pip.conf,src={tmp_path}/mine"]

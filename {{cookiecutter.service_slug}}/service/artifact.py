@@ -6,19 +6,21 @@ A folder with `manifest.json` and the files it names, which training/package.py 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
 from service.errors import Refusal
+from service.source import edited
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
-# The packages that decide whether a pickled model still means the same.
+# What decides, with the packages of the model's classes, whether a pickle still means the same.
 RUNTIME_PACKAGES = ("scikit-learn", "numpy", "joblib", "pandas")
 
 Type = Literal["float", "int", "bool", "string"]
@@ -35,11 +37,16 @@ class File(_Struct, frozen=True):
 
 
 class Source(_Struct, frozen=True):
-    """The code that trained: the commit, whether files differed from it, the hash of model.py."""
+    """The code that trained: the commit, whether files differed from it, and what answers.
+
+    `modules` are model.py and the files of its folder that it imports, `sha256` is their
+    fingerprint (service/source.py).
+    """
 
     git_sha: str | None
     dirty: bool | None
     sha256: str
+    modules: list[str]
 
 
 class Data(_Struct, frozen=True):
@@ -124,10 +131,13 @@ class Manifest(_Struct, frozen=True):
     golden: Golden
 
 
-def runtime_versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in RUNTIME_PACKAGES
-    }
+def runtime_versions(packages: Iterable[str] = RUNTIME_PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of those packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -147,46 +157,53 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_card(folder: Path, manifest: Manifest) -> bytes:
-    return _verified(folder, manifest.files["card"]).read_bytes()
+    with _verified(folder, manifest.files["card"]) as stream:
+        return stream.read()
 
 
 def load_model(folder: Path, manifest: Manifest) -> Any:
     """Unpickle the model, having checked first that it is the file that training wrote.
 
     Loading a pickle runs code from it, so no byte is unpickled before the hash is right; and a
-    model pickled by other versions may load and answer wrongly, so those are refused too.
-    Raises Refusal.
+    model may load and answer wrongly with other versions, or with other code around it, so those
+    are refused too. Raises Refusal.
     """
-    path = _verified(folder, manifest.files["model"])
-    check_runtime(manifest.runtime, runtime_versions())
-    import joblib
+    with _verified(folder, manifest.files["model"]) as stream:
+        check_runtime(manifest.runtime, runtime_versions(manifest.runtime))
+        if reason := edited(manifest.source.sha256):
+            raise Refusal(f"{reason}; run `make train`")
+        import joblib
 
-    try:
-        return joblib.load(path)
-    except Exception as error:
-        raise Refusal(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
+        try:
+            return joblib.load(stream)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise Refusal(f"{stream.name}: cannot be loaded: {reason}") from error
 
 
-def _verified(folder: Path, file: File) -> Path:
+@contextmanager
+def _verified(folder: Path, file: File) -> Iterator[BinaryIO]:
+    """Yield the open file, once its hash is right: what is read is what was hashed."""
     path = folder / Path(file.path).name
     try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream = path.open("rb")
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror or error}; train again") from None
-    if digest != file.sha256:
-        raise Refusal(
-            f"{path}: sha256 {digest[:12]}… ({size} bytes), but the manifest says "
-            f"{file.sha256[:12]}… ({file.bytes} bytes); the file was altered or cut short"
-        )
-    return path
+    with stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != file.sha256:
+            raise Refusal(
+                f"{path}: sha256 {digest[:12]}… ({stream.tell()} bytes), but the manifest says "
+                f"{file.sha256[:12]}… ({file.bytes} bytes); the file was altered or cut short"
+            )
+        stream.seek(0)
+        yield stream
 
 
 def check_runtime(trained: dict[str, str], here: dict[str, str]) -> None:
     """Raise Refusal for other versions than trained with; Python may differ in patch level."""
-    for name, version in here.items():
-        want = trained.get(name, "nothing")
+    for name, want in trained.items():
+        version = here.get(name, "nothing")
         if name == "python":
             version, want = (".".join(v.split(".")[:2]) for v in (version, want))
         if version != want:

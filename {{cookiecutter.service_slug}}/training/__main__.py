@@ -31,6 +31,7 @@ from training.inputs import describe, plain_rows
 from training.kinds import strata
 from training.owner import Options, read
 from training.package import Training, package
+from training.requirements import not_fixed
 from training.split import held_out, one_sided
 
 # With fewer rows, nothing is learnt, and nothing judged.
@@ -58,6 +59,8 @@ def main() -> None:
 def train(folder: Path) -> Manifest:
     """Train and write the artifact to `folder`; raises TrainingError and leaves it as it was."""
     options = read(user)
+    for line in not_fixed():
+        console.print(f"  [yellow]![/] {escape(line)}", soft_wrap=True)
     random.seed(options.seed)
     np.random.seed(options.seed)  # for estimators that were given no random_state
 

@@ -14,6 +14,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import joblib
@@ -21,7 +22,7 @@ import msgspec
 import pandas as pd
 from msgspec.structs import replace
 
-from service import artifact
+from service import artifact, source
 from service.artifact import Baseline, Data, File, Golden, Input, Manifest, Output, Outputs, Source
 from service.engine import Predictor
 from service.record import Answer
@@ -33,12 +34,15 @@ from training.golden import choose
 from training.independence import answer_alike
 from training.inputs import histogram, plain_rows
 from training.privacy import is_free_text, texts
+from training.serving import served
 
 ROOT = Path(__file__).parent.parent
 PICKLE_HINT = (
     "; classes and functions that it is made of must stand at the top of model.py, and what cannot "
     "be pickled, as a session of onnxruntime, wants a class with __getstate__ and __setstate__"
 )
+# Taken when model.py is imported: it may be edited while training runs.
+FINGERPRINT, MODULES = source.fingerprint(), source.files()
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,12 @@ class Training:
 
 def package(folder: Path, done: Training) -> Manifest:
     """Write the artifact of a training to `folder`, in place of the one there."""
-    manifest = _manifest(done)
     model = io.BytesIO()
     with owners("the model cannot be written by pickle", PICKLE_HINT):
         joblib.dump(done.estimator, model)
+    manifest = _manifest(done)
+    manifest = replace(manifest, runtime=_serve(manifest, model.getvalue()))
+    manifest = replace(manifest, version=_version(manifest))
     card = render_card(manifest, done.evaluation).encode()
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[Literal["model", "card"], File] = {
@@ -75,12 +81,31 @@ def package(folder: Path, done: Training) -> Manifest:
     return manifest
 
 
+def _serve(manifest: Manifest, model: bytes) -> dict[str, str]:
+    """Have the model served once, with an empty card; return the versions that it needs."""
+    files: dict[Literal["model", "card"], File] = {
+        "model": _file("model", ".joblib", model),
+        "card": _file("card", ".html", b""),
+    }
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / files["model"].path).write_bytes(model)
+        (folder / files["card"].path).touch()
+        content = msgspec.json.encode(replace(manifest, files=files))
+        (folder / artifact.MANIFEST).write_bytes(content)
+        return served(folder)
+
+
+def _file(stem: str, suffix: str, content: bytes) -> File:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return File(path=f"{stem}-{sha256[:12]}{suffix}", sha256=sha256, bytes=len(content))
+
+
 def _write_file(folder: Path, stem: str, suffix: str, content: bytes) -> File:
     """Write a file of the artifact under a name that holds its hash; nothing is overwritten."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = folder / f"{stem}-{sha256[:12]}{suffix}"
-    _replace(path, content)
-    return File(path=path.name, sha256=sha256, bytes=len(content))
+    file = _file(stem, suffix, content)
+    _replace(folder / file.path, content)
+    return file
 
 
 def _commit(folder: Path, manifest: Manifest) -> None:
@@ -104,10 +129,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _manifest(done: Training) -> Manifest:
-    """Return the manifest, version and all, but for the files, which are not written yet."""
+    """Return the manifest, but for what is known later: files, versions of the model's packages,
+    and what follows from them, the version.
+    """
     golden, evaluation = _golden(done), done.evaluation
     fields = [_field(field, done.answers) for field in done.predictor.fields]
-    manifest = Manifest(
+    return Manifest(
         format=artifact.FORMAT,
         name=tomllib.loads((ROOT / "service.toml").read_text())["name"],
         version="",
@@ -131,7 +158,6 @@ def _manifest(done: Training) -> Manifest:
         ),
         golden=golden,
     )
-    return replace(manifest, version=_version(manifest))
 
 
 def _version(manifest: Manifest) -> str:
@@ -199,5 +225,5 @@ def _source() -> Source:
 
     sha = git("rev-parse", "HEAD")
     status = git("status", "--porcelain") if sha else None
-    digest = hashlib.sha256((ROOT / "model.py").read_bytes()).hexdigest()
-    return Source(git_sha=sha, dirty=None if status is None else bool(status), sha256=digest)
+    dirty = None if status is None else bool(status)
+    return Source(git_sha=sha, dirty=dirty, sha256=FINGERPRINT, modules=MODULES)

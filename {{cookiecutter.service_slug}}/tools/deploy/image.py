@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from service import source
 from tools.deploy.service import REPOSITORY, ROOT, DeployError, git
 
 BUILDERS = ("docker", "podman", "buildah")
@@ -16,9 +18,12 @@ RUNNERS = ("docker", "podman")
 def build(options: list[str]) -> None:
     """Build the image of the artifact that is here; its tag is `<artifact version>-<commit>`.
 
-    `options` go to the builder. Raises DeployError, also for an artifact that would not start.
+    `options` go to the builder. Raises DeployError, also for an artifact that would not start; of
+    code that was edited since training, before anything is built.
     """
     manifest = json.loads((ROOT / "artifact" / "manifest.json").read_text())
+    if reason := source.edited(manifest["source"]["sha256"]):
+        raise DeployError(f"{reason}; run `make train`")
     tag = f"{manifest['version']}-{_commit()}"
     arguments = {
         "PYTHON": manifest["runtime"]["python"].rpartition(".")[0],
@@ -57,11 +62,20 @@ def retrain(options: list[str]) -> None:
 
 
 def _build(builder: str, stage: str, tag: str, options: list[str]) -> None:
-    command = [builder, "build", "--target", stage, "--tag", f"{REPOSITORY}:{tag}", *options, "."]
+    command = [builder, "build", "--target", stage, "--tag", f"{REPOSITORY}:{tag}"]
     # docker and podman keep layers for the next build anyway.
     env = os.environ | {"BUILDAH_LAYERS": "true"}
-    if subprocess.run(command, cwd=ROOT, env=env).returncode:
+    if subprocess.run([*command, *_pip_conf(), *options, "."], cwd=ROOT, env=env).returncode:
         raise DeployError(f"{builder} did not build the image; see above")
+
+
+def _pip_conf() -> list[str]:
+    """Return the option that lends your pip's settings to the build: where a private index is.
+
+    As a secret, so that what they hold is in no layer.
+    """
+    path = Path(os.environ.get("PIP_CONFIG_FILE") or "~/.config/pip/pip.conf").expanduser()
+    return ["--secret", f"id=pip.conf,src={path}"] if path.is_file() else []
 
 
 def _first_that_works(names: tuple[str, ...]) -> str:

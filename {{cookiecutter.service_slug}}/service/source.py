@@ -1,0 +1,104 @@
+"""The code that answers: model.py, and the modules of this folder that it imports.
+
+Training writes its fingerprint into the manifest. A service of other code does not start: it would
+answer under the version and the card of a model that nobody judged.
+
+    python -m service.source                          # prints the files, for the Dockerfile
+    python -m service.source artifact/manifest.json   # fails if they were edited, for `make run`
+
+It needs the standard library alone: `make image` runs without the service's environment.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def files(root: Path = ROOT) -> list[str]:
+    """Return model.py, then the modules of `root` that it imports, directly or through others.
+
+    Imports inside functions count, `service` does not: it is part of every image anyway.
+    """
+    found = ["model.py"]
+    for name in found:  # which grows on the way
+        for module in imports(root, name):
+            for file in _resolve(root, module):
+                if file not in found:
+                    found.append(file)
+    return ["model.py", *sorted(found[1:])]
+
+
+def fingerprint(root: Path = ROOT) -> str:
+    """Return a hash of the code: comments, docstrings and layout do not count."""
+    code = [(name, _plain(_tree(root / name))) for name in files(root)]
+    return hashlib.sha256(repr(code).encode()).hexdigest()
+
+
+def edited(trained: str, root: Path = ROOT) -> str:
+    """Return a line that says that the code is another than `trained`, its fingerprint; or ""."""
+    if fingerprint(root) == trained:
+        return ""
+    return f"the code that answers ({', '.join(files(root))}) is not that of training"
+
+
+def imports(root: Path, file: str) -> Iterator[list[str]]:
+    """Yield the modules, by the parts of their names, that the code in `file` may mean."""
+    package = list(Path(file).parts[:-1])
+    for node in ast.walk(_tree(root / file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            start += node.module.split(".") if node.module else []
+            # Each name may be a module in a package, or something in a module.
+            yield from ([*start, alias.name] for alias in node.names)
+
+
+def _tree(path: Path) -> ast.AST:
+    content = path.read_bytes()
+    try:
+        return ast.parse(content)
+    except SyntaxError:  # the import of model.py says it better
+        return ast.Constant(content)
+
+
+def _resolve(root: Path, module: list[str]) -> Iterator[str]:
+    """Yield the files in `root` that importing `module` runs: its packages', then its own."""
+    for length in range(1, len(module) + 1 if module[0] != "service" else 0):
+        stem = "/".join(module[:length])
+        for file in (f"{stem}/__init__.py", f"{stem}.py"):
+            if (root / file).is_file():
+                yield file
+                break
+
+
+def _plain(node: Any) -> Any:
+    """Return a syntax tree as plain values, alike for all versions of Python.
+
+    `ast.dump` is not: newer versions have fields that older ones do not know.
+    """
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = node.body[1:]
+    known = {name: _plain(value) for name, value in fields.items() if value not in (None, [])}
+    return type(node).__name__, known
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        manifest = json.loads(Path(sys.argv[1]).read_text())
+        sys.exit(edited(manifest["source"]["sha256"]) or None)
+    print(*files(), sep="\n")
