@@ -74,7 +74,7 @@ DAMAGES: dict[str, tuple[Change, str]] = {
     ),
     "manifest of the future": (
         lambda f: edit(f, lambda m: m.update(format=99)),
-        "format 99, this service reads 1",
+        "format 99, this service reads 2",
     ),
     "manifest without a part": (lambda f: edit(f, lambda m: m.pop("inputs")), "missing.*inputs"),
 }

@@ -24,7 +24,7 @@ from service.settings import Settings
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.gates import Gate
-from training.inputs import describe, plain_rows
+from training.inputs import describe, plain_rows, served
 from training.package import GOLDEN, Training, package
 
 console = Console(highlight=False)
@@ -48,6 +48,7 @@ def train(folder: Path) -> Manifest:
     with stage("data") as say:
         frame, truth = _load()
         inputs = describe(frame)
+        frame = served(inputs, frame)
         say(f"{len(frame)} rows, {len(inputs)} inputs")
     with stage("fit") as say:
         estimator = user.build()

@@ -103,7 +103,9 @@ def _spreads(manifest: Manifest, evaluation: Evaluation) -> list[Spread]:
     """Return the most important inputs, as they are spread over all rows."""
     inputs = {item.name: item for item in manifest.inputs}
     found = []
-    for name in (item.name for item in evaluation.importance[:MAX_HISTOGRAMS]):
+    # Free text and dates have no histogram.
+    drawn = [item.name for item in evaluation.importance if item.name in manifest.baseline.inputs]
+    for name in drawn[:MAX_HISTOGRAMS]:
         histogram = manifest.baseline.inputs[name]
         missing = histogram.nulls / manifest.data.rows
         found.append(Spread(inputs[name], plots.histogram(name, histogram), missing))
@@ -117,7 +119,9 @@ def _allowed(item: Input) -> str:
         return f"always {ends[0]}" if item.minimum == item.maximum else " to ".join(ends)
     if item.type == "bool":
         return "true, false"
-    if item.categories is None:
+    if item.type == "datetime":
+        return "any date and time"
+    if item.categories is None or not item.public:
         return "any text"
     more = len(item.categories) - MAX_CATEGORIES
     shown = ", ".join(item.categories[:MAX_CATEGORIES])

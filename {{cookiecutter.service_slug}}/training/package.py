@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from service import artifact
 from service.artifact import Baseline, Data, File, Golden, Input, Manifest, Outputs, Source
 from service.engine import Predictor
-from service.schema import Schema
+from service.schema import rows_of
 from training.card import render_card
 from training.evaluate import Evaluation
 from training.inputs import histogram, plain_rows
@@ -112,7 +112,11 @@ def _manifest(done: Training) -> Manifest:
         metrics=evaluation.metrics,
         gates=done.gates,
         baseline=Baseline(
-            inputs={name: histogram(done.frame[name]) for name in done.frame.columns},
+            inputs={
+                item.name: histogram(done.frame[item.name])
+                for item in done.inputs
+                if item.public and item.type != "datetime"
+            },
             outputs={
                 field.name: histogram(pd.Series([answer[field.name] for answer in done.answers]))
                 for field in fields
@@ -146,9 +150,10 @@ def _golden(done: Training) -> Golden:
     kept = done.evaluation.frame.head(GOLDEN)
     names = [item.name for item in done.inputs]
     instances = [dict(zip(names, row, strict=True)) for row in plain_rows(done.inputs, kept)]
-    # The rows go through JSON and back, as a client's request does.
-    rows = Schema(done.inputs, GOLDEN).decode(msgspec.json.encode({"instances": instances}))
-    return Golden(instances=instances, predictions=done.predictor(rows))
+    return Golden(
+        instances=msgspec.to_builtins(instances),  # dates are strings in JSON
+        predictions=done.predictor(rows_of(done.inputs, instances)),
+    )
 
 
 def _data(done: Training) -> Data:
