@@ -12,15 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from dateutil.tz import gettz, tzlocal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
+from sklearn.dummy import DummyClassifier
 
+import toy
 from service.artifact import Input, public, read_manifest
+from service.engine import Engine
 from service.errors import RequestError
 from service.openapi import openapi
 from service.schema import Schema
+from service.settings import Settings
+from training import __main__ as training
 from training.errors import TrainingError
 from training.inputs import describe, histogram, plain_rows, served
 
@@ -152,6 +158,51 @@ def test_the_frame_of_fit_is_that_of_serving(data: st.DataObject, names: list[st
         assert str(fitted[item.name].dtype) == (kind.served_gaps if gaps else kind.served)
 
 
+def test_fit_evaluation_golden_rows_and_serving_all_get_that_frame(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = 64
+    frame = pd.DataFrame(
+        {
+            0: pd.Series(["pro", None, "basic", np.nan] * 16, dtype=object),
+            "size": pd.Categorical(["low", None] * 32, categories=SIZES, ordered=True),
+            "at": pd.date_range("2026", periods=rows, unit="ns", tz="Europe/Berlin"),
+            "visits": pd.Series([1, None] * 32, dtype="Int64"),
+            "sparse": pd.arrays.SparseArray([0.0, 1.5] * 32, fill_value=0.0),
+            "note": MESSAGES[:rows],
+        }
+    )
+    got: list[pd.DataFrame] = []
+    plain_fit = DummyClassifier.fit
+
+    def fit(self: Any, frame: Any, *rest: Any, **named: Any) -> Any:
+        got.append(frame)
+        return plain_fit(self, frame, *rest, **named)
+
+    def predict(model: Any, frame: pd.DataFrame) -> Any:
+        got.append(frame)
+        return {"label": model.predict(frame)}
+
+    monkeypatch.setattr(training, "user", toy)
+    monkeypatch.setattr(DummyClassifier, "fit", fit)
+    monkeypatch.setattr(toy, "load_data", lambda: (frame, pd.Series(["a", "a", "b", "a"] * 16)))
+    monkeypatch.setattr(toy, "build", DummyClassifier)
+    monkeypatch.setattr(toy, "predict", predict)
+    monkeypatch.setattr(toy, "GATES", [])
+    training.train(tmp_path)
+    trained = len(got)
+    engine = Engine(Settings(artifact_dir=tmp_path), predict)
+    engine.start()
+    engine.batcher.close()
+
+    assert 2 < trained < len(got)
+    assert got[0].columns.tolist() == ["0", "size", "at", "visits", "sparse", "note"]
+    assert got[0]["size"].dtype == pd.CategoricalDtype(SIZES, ordered=True)
+    for other in got[1:]:
+        assert other.dtypes.to_dict() == got[0].dtypes.to_dict()
+    assert not any(value is None for each in got for value in each["0"])
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_categories_keep_their_order(ordered: bool) -> None:
     column = pd.Categorical(["high", "low", None], categories=SIZES, ordered=ordered)
@@ -263,6 +314,13 @@ def test_dates_that_no_request_can_carry_are_refused() -> None:
         describe(pd.DataFrame({"x": far}))
 
 
+@pytest.mark.parametrize("zone", [tzlocal(), gettz("Europe/Berlin")])
+def test_time_zones_without_a_name_are_refused(zone: Any) -> None:
+    frame = pd.DataFrame({"x": pd.to_datetime(["2026-01-01"]).tz_localize(zone)})
+    with pytest.raises(TrainingError, match=r"frame\['x'\].dt.tz_convert\(\"UTC\"\)"):
+        describe(frame)
+
+
 # --- dates in requests
 
 
@@ -306,6 +364,11 @@ def test_what_is_no_such_date_is_a_400(zone: str | None, value: Any, message: st
         ask(dates(zone), value)
     assert (caught.value.status, caught.value.details[0].path) == (400, "instances[0][0]")
     assert caught.value.details[0].message == message
+
+
+def test_a_date_beyond_the_calendar_is_the_clients_fault() -> None:
+    with pytest.raises(ValueError, match="at: outside of the years 1 to 9999"):
+        ask(dates("Europe/Berlin"), "9999-12-31T23:59:59Z")
 
 
 def test_a_duplicate_key_beside_a_date_is_found() -> None:

@@ -196,7 +196,14 @@ def _maker(item: Input) -> Callable[[Sequence[Any]], Any]:
     kind = pd.api.types.pandas_dtype(item.dtype)
     if isinstance(kind, np.dtype):  # as exact as pd.array is not for large numbers, and quicker
         return lambda values: np.array(values, dtype=kind)
-    return lambda values: pd.array(list(values), dtype=kind)  # type: ignore[call-overload]
+
+    def make(values: Sequence[Any]) -> Any:
+        try:
+            return pd.array(list(values), dtype=kind)  # type: ignore[call-overload]
+        except OverflowError:  # at the ends of the calendar, by the time zone
+            raise ValueError(f"{item.name}: outside of the years 1 to 9999") from None
+
+    return make
 
 
 def rows_of(inputs: Sequence[Input], instances: Sequence[dict[str, Any]]) -> list[Row]:

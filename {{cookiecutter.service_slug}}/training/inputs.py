@@ -17,7 +17,7 @@ from pandas.api import types
 
 from service.artifact import Histogram, Input, Type
 from service.record import Row
-from service.schema import TYPES, Schema
+from service.schema import Schema
 from training import bins
 from training.errors import TrainingError
 
@@ -27,6 +27,9 @@ MAX_CATEGORIES = 100
 MAX_LENGTH = 60
 FEW = 20
 BINS = 20
+
+# What makes plain values of any like them: of numpy's, of enumerations.
+PLAIN: dict[str, Any] = {"float": float, "int": int, "bool": bool, "string": str.__str__}
 
 # What to write for columns that no request could carry, by what pandas calls their values.
 INSTEAD = {
@@ -74,7 +77,7 @@ def served(inputs: Sequence[Input], frame: pd.DataFrame) -> pd.DataFrame:
     Its columns are named by strings; sparse and pyarrow's are in pandas' own dtypes, dates in
     microseconds. All that comes after `load_data` works on it.
     """
-    columns = (_plain(item, _column(frame, i)) for i, item in enumerate(inputs))
+    columns = (_values(item, _column(frame, i)) for i, item in enumerate(inputs))
     return Schema(inputs, max_instances=1).frame_of(columns)
 
 
@@ -153,7 +156,11 @@ def _input(name: str, column: pd.Series[Any]) -> Input:
         minimum, maximum = float(values.min()), float(values.max())
     elif kind == "string":
         categorical = column.dtype == "category"
-        found = list(column.cat.categories) if categorical else sorted(map(str, values.unique()))
+        found = (
+            list(column.cat.categories)
+            if categorical
+            else sorted(map(str.__str__, values.unique()))
+        )
         try:
             "".join(found).encode()
         except UnicodeEncodeError:
@@ -192,6 +199,11 @@ def _type(name: str, column: pd.Series[Any]) -> Type:
     elif types.is_float_dtype(dtype):
         return "float"
     elif types.is_datetime64_any_dtype(dtype):
+        if "(" in str(dtype):  # tzlocal(), or a file
+            raise TrainingError(
+                f"load_data: column {name!r} has a time zone that only this machine knows; "
+                f'write frame[{name!r}] = frame[{name!r}].dt.tz_convert("UTC")'
+            )
         return "datetime"
     elif kind in ("string", "empty"):
         return "string"
@@ -205,6 +217,12 @@ def _type(name: str, column: pd.Series[Any]) -> Type:
     )
 
 
+def _values(item: Input, column: Any) -> Any:
+    """Return a column's values; JSON has those of numpy as they are, so there is no need of it."""
+    exact = isinstance(column.dtype, np.dtype) and column.dtype.kind in "biufM"
+    return column.to_numpy() if exact else _plain(item, column)
+
+
 def _plain(item: Input, column: Any) -> list[Any]:
     """Return a column's values as the decoder of requests would: None for gaps."""
     if item.type == "datetime":
@@ -212,7 +230,7 @@ def _plain(item: Input, column: Any) -> list[Any]:
             return list(column.to_numpy().tolist())
         moments = column.dt.tz_convert(None).to_numpy().tolist()  # in UTC
         return [moment and moment.replace(tzinfo=UTC) for moment in moments]
-    plain = TYPES[item.type]
+    plain = PLAIN[item.type]
     values = column.astype(object).tolist()
     if not item.nullable:
         return list(map(plain, values))
