@@ -53,7 +53,8 @@ class Page(HTMLParser):
 
 def card(judged: Evaluation, frame: pd.DataFrame = FRAME, gates: tuple[str, ...] = ()) -> str:
     """Return the card of a model that learnt from `frame` and was judged as given."""
-    inputs = {str(name): histogram(frame[name]) for name in frame.columns}
+    described = describe(frame)
+    drawn = [item.name for item in described if item.public and item.type != "datetime"]
     outputs = Outputs(kind=judged.kind, classes=judged.classes, fields=[])
     manifest = Manifest(
         format=1,
@@ -65,11 +66,11 @@ def card(judged: Evaluation, frame: pd.DataFrame = FRAME, gates: tuple[str, ...]
         source=Source(git_sha="f" * 40, dirty=True, sha256="a" * 64),
         data=Data(origin="A survey", rows=len(frame), sha256="b" * 64),
         seed=7,
-        inputs=describe(frame),
+        inputs=described,
         outputs=outputs,
         metrics=judged.metrics,
         gates=list(gates),
-        baseline=Baseline(inputs=inputs, outputs={}),
+        baseline=Baseline(inputs={n: histogram(frame[n]) for n in drawn}, outputs={}),
         golden=Golden(
             instances=[{"age": 33.5, "plan": None}], predictions=[{"label": "stays", "score": 0.9}]
         ),
@@ -276,3 +277,15 @@ def test_survives_inputs_and_targets_that_never_vary() -> None:
 
     assert "always 3" in page.text
     assert len(page.pictures) == len(ERRORS) + 3
+
+
+def test_shows_no_value_of_free_text_and_of_dates_the_type() -> None:
+    texts = [f"I am number {n}" for n in range(40)]
+    frame = pd.DataFrame({"note": texts, "code": pd.Categorical(texts)})
+    html = card(binary(), frame.assign(at=pd.date_range("2026", periods=40)))
+    page = Page(html)
+
+    assert "I am number" not in html
+    assert "note text no any text code text no any text" in page.text
+    assert "at date and time no any date and time" in page.text
+    assert not any(alt.startswith("Histogram") for alt in page.pictures)

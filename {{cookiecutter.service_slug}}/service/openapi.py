@@ -86,7 +86,7 @@ def _example(item: Input) -> Any:
     if item.minimum is not None and item.maximum is not None:
         middle = item.minimum / 2 + item.maximum / 2
         if item.type == "float":
-            return float(f"{middle:.4g}")
+            return min(max(float(f"{middle:.4g}"), item.minimum), item.maximum)
         low, high = number_limits(item) or (0, 0)
         return min(max(int(middle), int(low)), int(high))
     if item.type == "datetime":

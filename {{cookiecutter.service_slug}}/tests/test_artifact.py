@@ -33,7 +33,7 @@ def test_it_passed_the_gates_of_model_py(manifest: Manifest) -> None:
         (lambda m: m["files"]["model"].update(sha256="0" * 64), "sha256 .* altered or cut short"),
         (lambda m: m["runtime"].update(numpy="0.1"), "trained with numpy 0.1, but"),
         (lambda m: m["golden"]["predictions"][0].clear(), "golden instance 0: trained model gave"),
-        (lambda m: m.update(format=0), "format 0, this service reads 1"),
+        (lambda m: m.update(format=0), "format 0, this service reads 2"),
     ],
 )
 def test_what_is_not_as_it_was_trained_is_refused(
