@@ -60,6 +60,8 @@ def load_data() -> Any:
         "channel": pd.Series(rng.choice(["web", "shop"], n)).mask(gaps()),
         "visits": pd.Series(rng.integers(0, 9, n), dtype="Int64").mask(gaps()),
         "newsletter": pd.Series(rng.random(n) < 0.5, dtype="boolean").mask(gaps()),
+        "since": pd.Series(pd.date_range("2026", periods=n, freq="h")).mask(gaps()),
+        "seen": pd.date_range("2026", periods=n, tz="Europe/Berlin"),
     })
     leaves = (frame["plan"] == "free") | (frame["age"] > 70)
     return frame, leaves.map({True: "leaves", False: "stays"})
@@ -149,6 +151,8 @@ TYPES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "channel": ["string", "null"],
             "visits": ["integer", "null"],
             "newsletter": ["boolean", "null"],
+            "since": ["string", "null"],
+            "seen": "string",
         },
         {"label": "string", "sure": "boolean"},
     ),
@@ -171,7 +175,9 @@ def plain(table):
     columns = {name: table[name].astype(object).where(table[name].notna(), None) for name in table}
     return [dict(zip(columns, row)) for row in zip(*columns.values())]
 rows = [dict(zip(answers, row)) for row in zip(*(array.tolist() for array in answers.values()))]
-print(json.dumps([plain(frame), rows], default=lambda scalar: scalar.item()))
+def json_of(value):
+    return value.isoformat() if hasattr(value, "isoformat") else value.item()
+print(json.dumps([plain(frame), rows], default=json_of))
 """
 
 

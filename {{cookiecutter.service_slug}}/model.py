@@ -36,7 +36,7 @@ def load_data() -> tuple[pd.DataFrame, pd.Series[Any]]:
     several outputs. For your own data read a file or a table:
         frame = pd.read_csv("data/churn.csv")  # or pd.read_parquet(...)
         return frame.drop(columns="churned"), frame["churned"]
-    Columns may be numbers, booleans, strings or categories; those with gaps become nullable inputs.
+    Columns may be numbers, booleans, strings, categories or dates; gaps make an input nullable.
     """
     # Imported here, as in `build`: training needs it, serving does not.
     from sklearn.datasets import load_breast_cancer

@@ -63,7 +63,11 @@ def card(
     private: tuple[str, ...] = (),
 ) -> str:
     """Return the card of a model that learnt from `frame` and was judged as given."""
-    inputs = {str(name): histogram(frame[name]) for name in frame.columns}
+    described = [
+        msgspec.structs.replace(item, public=item.public and item.name not in private)
+        for item in describe(frame)
+    ]
+    drawn = [item.name for item in described if item.public and item.type != "datetime"]
     fields = [
         Output(name=name, type="string", public=name not in private)
         for name in golden.predictions[0]
@@ -79,14 +83,11 @@ def card(
         source=Source(git_sha="f" * 40, dirty=True, sha256="a" * 64, modules=["model.py"]),
         data=Data(origin="A survey", rows=len(frame), sha256="b" * 64),
         seed=7,
-        inputs=[
-            msgspec.structs.replace(item, public=item.name not in private)
-            for item in describe(frame)
-        ],
+        inputs=described,
         outputs=outputs,
         metrics=judged.metrics,
         gates=list(gates),
-        baseline=Baseline(inputs=inputs, outputs={}),
+        baseline=Baseline(inputs={n: histogram(frame[n]) for n in drawn}, outputs={}),
         golden=golden,
     )
     names = [str(name) for name in frame.columns]
@@ -317,3 +318,15 @@ def test_survives_inputs_and_targets_that_never_vary() -> None:
 
     assert "always 3" in page.text
     assert len(page.pictures) == len(ERRORS) + 3
+
+
+def test_shows_no_value_of_free_text_and_of_dates_the_type() -> None:
+    texts = [f"I am number {n}" for n in range(40)]
+    frame = pd.DataFrame({"note": texts, "code": pd.Categorical(texts)})
+    html = card(binary(), frame.assign(at=pd.date_range("2026", periods=40)))
+    page = Page(html)
+
+    assert "I am number" not in html
+    assert "note text no any text code text no any text" in page.text
+    assert "at date and time no any date and time" in page.text
+    assert not any(alt.startswith("Histogram") for alt in page.pictures)

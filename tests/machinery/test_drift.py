@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 
 from service import artifact
-from service.artifact import Manifest
+from service.artifact import Input, Manifest
 from service.drift import Drift
 
 
@@ -66,6 +67,16 @@ def test_values_that_training_did_not_see_and_gaps_are_counted_by_input(
     assert counts["model.nulls", "input:monthly_income"] == 1
     assert counts["model.nulls", "input:plan"] == 1
     assert ("model.nulls", "input:age") not in counts
+
+
+def test_of_dates_and_free_text_only_the_gaps_are_counted(manifest: Manifest) -> None:
+    at = Input(name="at", type="datetime", dtype="datetime64[us]", nullable=True)
+    note = Input(name="note", type="string", dtype="str", nullable=True, public=False)
+    manifest = msgspec.structs.replace(manifest, inputs=[at, note])
+    rows = [(datetime(1970, 1, 1), "x"), (None, None), (None, "y")]
+    counts = watch(manifest, rows, [{"label": "stays", "score": 0.5}] * 3).counts
+    found = {key: n for key, n in counts.items() if key[0] in ("model.nulls", "model.out_of_range")}
+    assert found == {("model.nulls", "input:at"): 2, ("model.nulls", "input:note"): 1}
 
 
 def test_tags_stay_few_however_many_inputs_and_classes(manifest: Manifest) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from flask import Flask, Response, g, redirect, request
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.exceptions import HTTPException
 
+from service import artifact
 from service.engine import Engine, PredictFunction
 from service.errors import error_content, exit_if_refused
 from service.openapi import openapi
@@ -48,8 +48,7 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
 
 def _add_pages(app: Flask, engine: Engine) -> None:
     manifest = engine.manifest
-    # Golden data are real rows: people may not be in them, but they are not metadata either.
-    metadata = {k: v for k, v in msgspec.to_builtins(manifest).items() if k != "golden"}
+    metadata = artifact.public(manifest)
     document = openapi(manifest, engine.schema)
 
     def ready() -> tuple[dict[str, str], int]:

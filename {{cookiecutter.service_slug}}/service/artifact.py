@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 # What decides, with the packages of the model's classes, whether a pickle still means the same.
 RUNTIME_PACKAGES = ("scikit-learn", "numpy", "joblib", "pandas")
 
-Type = Literal["float", "int", "bool", "string"]
+Type = Literal["float", "int", "bool", "string", "datetime"]
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +56,11 @@ class Data(_Struct, frozen=True):
 
 
 class Input(_Struct, frozen=True):
-    """A column of the training frame. Numbers have a range; strings their values, if not many."""
+    """A column of the frame that the model gets. Numbers have a range; few strings are listed.
+
+    `categories` of a categorical column are those of its dtype, in order; `ordered`: that order
+    means something. `public`: False for free text, whose values no page may show.
+    """
 
     name: str
     type: Type
@@ -65,6 +69,7 @@ class Input(_Struct, frozen=True):
     minimum: float | None = None
     maximum: float | None = None
     categories: list[str] | None = None
+    ordered: bool = False
     public: bool = True
 
 
@@ -154,6 +159,16 @@ def read_manifest(folder: Path) -> Manifest:
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(f"{path}: not a manifest: {error}") from None
+
+
+def public(manifest: Manifest) -> dict[str, Any]:
+    """Return what everybody may see of the manifest: no rows, no values of free text."""
+    found: dict[str, Any] = msgspec.to_builtins(manifest)
+    del found["golden"]
+    for item in found["inputs"]:
+        if not item["public"]:
+            item["categories"] = None
+    return found
 
 
 def read_card(folder: Path, manifest: Manifest) -> bytes:

@@ -27,7 +27,7 @@ class Drift:
         self._metrics = metrics
         inputs = list(enumerate(manifest.inputs))
         self._numeric = [i for i, item in inputs if item.type in ("float", "int")]
-        self._others = [i for i, item in inputs if item.type in ("bool", "string")]
+        self._others = [i for i, item in inputs if item.type not in ("float", "int")]
         # Where there is no limit there is NaN, which no comparison is true of.
         self._low = np.array([manifest.inputs[i].minimum for i in self._numeric], np.float64)
         self._high = np.array([manifest.inputs[i].maximum for i in self._numeric], np.float64)

@@ -15,7 +15,7 @@ from service.artifact import Manifest, Output
 from service.batching import Batcher, Observer
 from service.errors import Refusal
 from service.record import Answer, Row
-from service.schema import Schema
+from service.schema import Schema, rows_of
 from service.settings import Settings
 
 # The owner's, in model.py: (model, frame) -> columns, in one of the forms that answers.py reads.
@@ -48,7 +48,7 @@ class Engine:
         """
         self.batcher = Batcher(self.predict, self._settings, observer)
         golden = self.manifest.golden
-        rows = [tuple(i.get(c.name) for c in self.schema.inputs) for i in golden.instances]
+        rows = rows_of(self.schema.inputs, golden.instances)
         try:
             answers = self.batcher.warm_up(rows)
         except Exception as error:

@@ -16,6 +16,7 @@ _NOUNS = {
     "int": "a whole number",
     "bool": "true or false",
     "str": "a string",
+    "datetime": "a date and time",
     "object": "an object",
     "array": "an array",
     "null": "null",
@@ -51,6 +52,8 @@ def explain(message: str, body: bytes) -> Detail:
     if match := re.match(r"Expected `array` of length (>= )?(\d+)(, got (\d+))?", complaint):
         wanted = "at least one instance" if match[1] else f"{match[2]} values"
         return Detail(path, f"expected {wanted}" + (f", got {match[4]}" if match[4] else ""))
+    if "RFC3339" in complaint:
+        return Detail(path, "expected a date and time, such as 2026-01-31T12:00:00")
     return Detail(path, re.sub(r"`(\w+)`", lambda m: _NOUNS.get(m[1], m[1]), complaint).lower())
 
 

@@ -11,7 +11,14 @@ from msgspec import Meta
 
 from service.artifact import Histogram, Input, Manifest, Output
 from service.errors import ErrorBody
-from service.schema import TYPES, Schema, number_limits, object_type, request_type
+from service.schema import (
+    TYPES,
+    Schema,
+    has_time_zone,
+    number_limits,
+    object_type,
+    request_type,
+)
 
 _SKELETON = Path(__file__).with_suffix(".json")
 _DATE = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
@@ -65,14 +72,22 @@ def _input(item: Input) -> Any:
 
     The decoder's own is wider: it takes 2.0 for a whole number.
     """
-    low, high = number_limits(item) or (None, None)
-    kind: Any = Annotated[TYPES[item.type], Meta(ge=low, le=high)]
+    stated: dict[str, Any] = {}
     about = None
+    if limits := number_limits(item):
+        stated = {"minimum": limits[0], "maximum": limits[1]}
     if item.minimum is not None:
         about = f"{item.minimum:g} to {item.maximum:g} in the training data"
+    elif item.type == "datetime":
+        stated = {"format": "date-time"}
+        about = "with a time zone"
+        if not has_time_zone(item):
+            stated["pattern"] = "T[0-9:.]+$"
+            about = "without a time zone"
     elif item.categories and item.public:
         shown = ", ".join(item.categories[:10]) + (", …" if len(item.categories) > 10 else "")
         about = f"{shown} in the training data"
+    kind: Any = Annotated[TYPES[item.type], Meta(extra_json_schema=stated)]
     return Annotated[kind | None if item.nullable else kind, Meta(description=about)]
 
 
@@ -81,9 +96,11 @@ def _example(item: Input) -> Any:
     if item.minimum is not None and item.maximum is not None:
         middle = item.minimum / 2 + item.maximum / 2
         if item.type == "float":
-            return float(f"{middle:.4g}")
+            return min(max(float(f"{middle:.4g}"), item.minimum), item.maximum)
         low, high = number_limits(item) or (0, 0)
         return min(max(int(middle), int(low)), int(high))
+    if item.type == "datetime":
+        return "2026-01-31T12:00:00" + ("Z" if has_time_zone(item) else "")
     if item.type == "bool":
         return True
     return item.categories[0] if item.categories and item.public else "text"

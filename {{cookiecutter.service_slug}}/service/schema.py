@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -15,7 +16,15 @@ from service.errors import Detail, RequestError
 from service.explain import bad_request, explain, find_flaw, malformed
 from service.record import Row
 
-TYPES = {"float": float, "int": int, "bool": bool, "string": str}
+TYPES: dict[str, Any] = {
+    "float": float,
+    "int": int,
+    "bool": bool,
+    "string": str,
+    "datetime": datetime,
+}
+# The largest whole number that msgspec takes as a bound.
+_LARGEST_BOUND = 2**63 - 1
 
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True):
@@ -28,11 +37,16 @@ class Schema:
     def __init__(self, inputs: Sequence[Input], max_instances: int) -> None:
         self.inputs = inputs
         self.max_instances = max_instances
-        self._whole = [(i, item) for i, item in enumerate(inputs) if item.type == "int"]
-        self._strings = [i for i, item in enumerate(inputs) if item.type == "string"]
+        self._whole = [
+            (i, item.name, *(number_limits(item) or (0, 0)))
+            for i, item in enumerate(inputs)
+            if item.type == "int"
+        ]
+        self._quoted = [i for i, item in enumerate(inputs) if item.type in ("string", "datetime")]
         self._nullable = any(item.nullable for item in inputs)
         self._columns = pd.Index([item.name for item in inputs])
-        self._uniform = len({item.dtype for item in inputs}) == 1 and inputs[0].dtype == "float64"
+        self._uniform = {item.dtype for item in inputs} == {"float64"}
+        self._makers = [_maker(item) for item in inputs]
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             request_type(inputs, _json_type)
         )
@@ -69,37 +83,41 @@ class Schema:
         return [self._whole_numbers(i, row) for i, row in enumerate(rows)] if self._whole else rows
 
     def _refuse_duplicate_keys(self, body: bytes, keys: int, rows: list[Row]) -> None:
-        # The decoder keeps the last of two equal keys. Each key and each string that it returned
+        # The decoder keeps the last of two equal keys. Each key, string and date that it returned
         # took two quotes; if the body has no more, nothing was thrown away. If it has more, they
         # may be escaped ones inside strings: only then is a slow look worth it.
-        strings = sum(type(row[i]) is str for row in rows for i in self._strings)
+        strings = sum(row[i] is not None for row in rows for i in self._quoted)
         if body.count(b'"') != 2 * (keys + strings) and (flaw := find_flaw(body)):
             raise bad_request(flaw)
 
     def _whole_numbers(self, instance: int, row: Row) -> Row:
         # 2.0 is an integer in JSON Schema, and what pandas makes of a column of integers with gaps.
         values = list(row)
-        for i, item in self._whole:
-            if type(value := values[i]) is not float:
-                continue
-            low, high = number_limits(item) or (0, 0)
-            if not (value.is_integer() and low <= value <= high):
+        for i, name, low, high in self._whole:
+            value = values[i]
+            if type(value) is float and value.is_integer() and low <= value <= high:
+                values[i] = int(value)
+            elif type(value) is float:
                 message = f"expected a whole number, got {value!r}"
-                raise bad_request(Detail(f"instances[{instance}].{item.name}", message))
-            values[i] = int(value)
+                raise bad_request(Detail(f"instances[{instance}].{name}", message))
+            elif value is not None and value > high:  # beyond the bounds that msgspec checks
+                message = f"expected a whole number <= {high}"
+                raise bad_request(Detail(f"instances[{instance}].{name}", message))
         return tuple(values)
 
     def frame(self, rows: Sequence[Row]) -> pd.DataFrame:
         """Return rows as a frame with the training frame's columns and dtypes."""
         if self._uniform:  # by far the quicker way, and the common case
             return pd.DataFrame(np.array(rows, dtype=np.float64), columns=self._columns, copy=False)
-        columns = zip(*rows, strict=True)
-        return pd.DataFrame(
-            {
-                item.name: _column(item, values)
-                for item, values in zip(self.inputs, columns, strict=True)
-            }
-        )
+        return self.frame_of(zip(*rows, strict=True))
+
+    def frame_of(self, columns: Iterable[Sequence[Any]]) -> pd.DataFrame:
+        """Return the frame of rows that come as columns, one for each input, None for gaps.
+
+        Training uses it too: what a model is fitted to and judged on is what it will be asked.
+        """
+        parts = zip(self.inputs, self._makers, columns, strict=True)
+        return pd.DataFrame({item.name: make(values) for item, make, values in parts})
 
 
 def request_type(
@@ -139,27 +157,56 @@ def object_type(name: str, fields: Sequence[tuple[Any, ...]]) -> Any:
 def _json_type(item: Input) -> Any:
     kind: Any = TYPES[item.type]
     if limits := number_limits(item):
-        kind = Annotated[kind, Meta(ge=limits[0], le=limits[1])]
+        low, high = limits
+        unbounded = item.type == "int" and high > _LARGEST_BOUND
+        kind = Annotated[kind, Meta(ge=low, le=None if unbounded else high)]
     if item.type == "int":
         kind = kind | float
+    elif item.type == "datetime":
+        kind = Annotated[kind, Meta(tz=has_time_zone(item))]
     return kind | None if item.nullable else kind
+
+
+def has_time_zone(item: Input) -> bool:
+    return "," in item.dtype  # datetime64[us, UTC]
 
 
 def number_limits(item: Input) -> tuple[float, float] | None:
     """Return the range that the column's dtype can hold, unless JSON numbers fit it anyway."""
     if item.type == "int":
-        # msgspec takes bounds of at most 63 bits.
         info = np.iinfo(item.dtype.lower())
-        return max(int(info.min), -(2**63)), min(int(info.max), 2**63 - 1)
+        return int(info.min), int(info.max)
     if item.type == "float" and item.dtype.lower() != "float64":
         largest = float(np.finfo(item.dtype.lower()).max)
         return -largest, largest
     return None
 
 
-def _column(item: Input, values: Iterable[Any]) -> Any:
+def _maker(item: Input) -> Callable[[Sequence[Any]], Any]:
+    """Return what makes an input's values into a column."""
     if item.dtype == "category":
-        return pd.Categorical(list(values), categories=item.categories)
-    if item.dtype == "object":  # gaps in the training frame are NaN, as pandas' readers leave them
-        return pd.Series([np.nan if v is None else v for v in values], dtype=object)
-    return pd.array(list(values), dtype=item.dtype)  # type: ignore[call-overload]
+        dtype = pd.CategoricalDtype(item.categories, ordered=item.ordered)
+        codes = {value: code for code, value in enumerate(item.categories or [])}
+        return lambda values: pd.Categorical.from_codes(
+            [codes.get(value, -1) for value in values],  # what training did not see is missing
+            dtype=dtype,
+        )
+    if item.dtype == "object":  # gaps are NaN, as pandas' readers leave them
+        return lambda values: pd.Series([np.nan if v is None else v for v in values], dtype=object)
+    kind = pd.api.types.pandas_dtype(item.dtype)
+    if isinstance(kind, np.dtype):  # as exact as pd.array is not for large numbers, and quicker
+        return lambda values: np.array(values, dtype=kind)
+
+    def make(values: Sequence[Any]) -> Any:
+        try:
+            return pd.array(list(values), dtype=kind)  # type: ignore[call-overload]
+        except OverflowError:  # at the ends of the calendar, by the time zone
+            raise ValueError(f"{item.name}: outside of the years 1 to 9999") from None
+
+    return make
+
+
+def rows_of(inputs: Sequence[Input], instances: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return instances that are in no request, as the golden ones: they go through JSON, too."""
+    body = msgspec.json.encode({"instances": instances})
+    return Schema(inputs, max_instances=len(instances)).decode(body)

@@ -18,7 +18,7 @@ from loadtests.serving import environment, serving
 from service.app import create_app
 from service.artifact import Manifest, load_model, read_manifest
 from service.engine import Predictor
-from service.schema import Schema
+from service.schema import Schema, rows_of
 from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -100,8 +100,7 @@ def answer(manifest: Manifest) -> Callable[[list[Any]], list[Any]]:
     """The artifact's model and `predict` of model.py, without HTTP: instances in, answers out."""
     schema, fields = Schema(manifest.inputs, 1000), manifest.outputs.fields
     predict = Predictor(model.predict, load_model(ARTIFACT, manifest), schema, fields)
-    names = [item.name for item in manifest.inputs]
-    return lambda instances: predict([tuple(i.get(name) for name in names) for i in instances])
+    return lambda instances: predict(rows_of(manifest.inputs, instances))
 
 
 @pytest.fixture(scope="session")

@@ -103,8 +103,14 @@ def test_a_wrong_value_is_named_by_instance_and_field(
     api: Api, manifest: Manifest, instances: Instances
 ) -> None:
     last = manifest.inputs[-1]
-    nouns = {"float": "a number", "int": "a whole number", "bool": "true or false"}
-    wanted = nouns.get(last.type, "a string") + (" or null" if last.nullable else "")
+    nouns = {
+        "float": "a number",
+        "int": "a whole number",
+        "bool": "true or false",
+        "string": "a string",
+        "datetime": "a date and time",
+    }
+    wanted = nouns[last.type] + (" or null" if last.nullable else "")
     message = f"expected {wanted}, got an object"
 
     body = refused(api.predict({"instances": [instances[0], instances[1] | {last.name: {}}]}), 400)
@@ -222,7 +228,7 @@ def test_metadata_is_the_manifest_without_golden_data(api: Api, manifest: Manife
     assert "golden" not in metadata
 
 
-def test_the_openapi_document_is_valid_and_its_example_works(api: Api) -> None:
+def test_the_openapi_document_is_valid_and_its_example_works(api: Api, manifest: Manifest) -> None:
     document = api.get("/openapi.json").json
     validate(document)
     operation = document["paths"]["/predict"]["post"]

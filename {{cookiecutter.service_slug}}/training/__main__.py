@@ -27,7 +27,7 @@ from training.evaluate import Evaluation, evaluate
 from training.fit import build, fit, is_fitted
 from training.gates import NO_TRUTH
 from training.importance import INPUTS, importance
-from training.inputs import describe, plain_rows
+from training.inputs import describe, plain_rows, served
 from training.kinds import strata
 from training.owner import Options, read
 from training.package import Training, package
@@ -67,6 +67,7 @@ def train(folder: Path) -> Manifest:
     with stage("data") as say:
         data = load(user, options)
         inputs = describe(data.frame)
+        data = replace(data, frame=served(inputs, data.frame))
         say(f"{len(data.frame)} rows, {len(inputs)} inputs")
     if options.gates and data.truth is None and options.judge is None:
         raise TrainingError(f"GATES: load_data gives no truth to judge by; {NO_TRUTH}")

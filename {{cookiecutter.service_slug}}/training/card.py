@@ -137,7 +137,9 @@ def _allowed(item: Input) -> str:
         return f"always {ends[0]}" if item.minimum == item.maximum else " to ".join(ends)
     if item.type == "bool":
         return "true, false"
-    if item.categories is None:
+    if item.type == "datetime":
+        return "any date and time"
+    if item.categories is None or not item.public:
         return "any text"
     more = len(item.categories) - MAX_CATEGORIES
     shown = ", ".join(item.categories[:MAX_CATEGORIES])

@@ -26,7 +26,7 @@ from service import artifact, source
 from service.artifact import Baseline, Data, File, Golden, Input, Manifest, Output, Outputs, Source
 from service.engine import Predictor
 from service.record import Answer
-from service.schema import Schema
+from service.schema import rows_of
 from training.card import render_card
 from training.errors import owners
 from training.evaluate import Evaluation
@@ -149,7 +149,11 @@ def _manifest(done: Training) -> Manifest:
         metrics=evaluation.metrics,
         gates=done.gates,
         baseline=Baseline(
-            inputs={name: histogram(done.frame[name]) for name in done.frame.columns},
+            inputs={
+                item.name: histogram(done.frame[item.name])
+                for item in done.inputs
+                if item.public and item.type != "datetime"
+            },
             outputs={
                 field.name: histogram(pd.Series([answer[field.name] for answer in done.answers]))
                 for field in fields
@@ -192,10 +196,12 @@ def _golden(done: Training) -> Golden:
     kept = evaluation.frame.iloc[chosen]
     names = [item.name for item in done.inputs]
     instances = [dict(zip(names, row, strict=True)) for row in plain_rows(done.inputs, kept)]
-    # The rows go through JSON and back, as a client's request does.
-    rows = Schema(done.inputs, len(chosen)).decode(msgspec.json.encode({"instances": instances}))
+    rows = rows_of(done.inputs, instances)
     among_all = {row: done.answers[row] for row in chosen}
-    return Golden(instances=instances, predictions=answer_alike(done.predictor, rows, among_all))
+    return Golden(
+        instances=msgspec.to_builtins(instances),  # dates are strings in JSON
+        predictions=answer_alike(done.predictor, rows, among_all),
+    )
 
 
 def _data(done: Training) -> Data:
