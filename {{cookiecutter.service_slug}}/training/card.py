@@ -18,7 +18,6 @@ from training.plots import label, number
 
 MAX_HISTOGRAMS = 30
 MAX_CATEGORIES = 12
-MAX_ITEMS = 8
 
 
 class Verdict(NamedTuple):
@@ -67,8 +66,6 @@ def render_card(manifest: Manifest, evaluation: Evaluation) -> str:
         classes=_class_rows(evaluation),
         plots=pictures,
         spreads=_spreads(manifest, evaluation),
-        hidden_inputs={item.name for item in manifest.inputs if not item.public},
-        hidden_fields={field.name for field in manifest.outputs.fields if not field.public},
     )
 
 
@@ -150,24 +147,9 @@ def _interval(found: Interval) -> str:
     return " to ".join(number(end, 3) for end in found)
 
 
-def _value(value: Any) -> str:
-    """Return a value of an example as people write it."""
-    if value is None:
-        return "missing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | dict):
-        pairs = value.items() if isinstance(value, dict) else ((None, item) for item in value)
-        shown = [_value(v) if k is None else f"{k} {_value(v)}" for k, v in pairs]
-        more = [f"… {len(shown) - MAX_ITEMS} more"] if len(shown) > MAX_ITEMS else []
-        return ", ".join(shown[:MAX_ITEMS] + more) or "none"
-    return number(value) if isinstance(value, float) else str(value)
-
-
 TEMPLATE = pages.load(
     pages.TEMPLATES / "card.html",
     number=number,
     interval=_interval,
-    value=_value,
     allowed=_allowed,
 )

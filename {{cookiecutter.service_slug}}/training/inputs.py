@@ -20,12 +20,8 @@ from service.record import Row
 from service.schema import Schema
 from training import bins
 from training.errors import TrainingError
+from training.privacy import is_free_text
 
-# Strings are free text, which is private, if there are more values or longer ones, in characters;
-# or if most rows have one of their own, and they are more than a few.
-MAX_CATEGORIES = 100
-MAX_LENGTH = 60
-FEW = 20
 BINS = 20
 
 # What makes plain values of any like them: of numpy's, of enumerations.
@@ -169,8 +165,8 @@ def _input(name: str, column: pd.Series[Any]) -> Input:
                 f"load_data: column {name!r} has text that is no Unicode; write {this} = "
                 f'{this}.str.encode("utf-8", "replace").str.decode("utf-8")'
             ) from None
-        most = min(MAX_CATEGORIES, max(FEW, len(values) // 2))
-        public = len(found) <= most and max(map(len, found)) <= MAX_LENGTH
+        said = values.astype(object).tolist()
+        public = not is_free_text([*said, *set(found).difference(said)])
         # Serving needs the categories of a dtype, even if no page may show them.
         categories = found if public or categorical else None
     return Input(
