@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,27 @@ from kinds import KINDS, Kind
 GRACE_SECONDS = 10
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A service with a model of its kind; rows as a client sends them, and the right answers."""
+
+    folder: Path
+    instances: list[dict[str, Any]]
+    answers: list[dict[str, Any]]
+
+
+def trained(kind: Kind, baked: Path, into: Path) -> Trained:
+    folder = kind.trained(baked, into)
+    command = [kind.venv / "bin" / "python", ROOT / "tests" / "offline.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Trained(folder, *json.loads(done.stdout))
+
+
 @pytest.fixture(scope="module")
 def services(
     baked: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[dict[Kind, Future[Path]]]:
+) -> Iterator[dict[Kind, Future[Trained]]]:
     """A service of each kind that was selected: trained side by side, while others are served."""
     selected: list[Any] = [
         item.callspec.params["kind"]
@@ -34,7 +52,7 @@ def services(
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {
-            kind: pool.submit(kind.trained, baked, tmp_path_factory.mktemp(kind.name))
+            kind: pool.submit(trained, kind, baked, tmp_path_factory.mktemp(kind.name))
             for kind in dict.fromkeys(selected)
         }
         pool.shutdown(cancel_futures=True)
@@ -42,20 +60,14 @@ def services(
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_model_serves_what_it_predicts_offline(
-    kind: Kind, services: dict[Kind, Future[Path]]
+    kind: Kind, services: dict[Kind, Future[Trained]]
 ) -> None:
-    folder = services[kind].result()
+    found = services[kind].result()
     python = kind.venv / "bin" / "python"
-    offline = subprocess.Popen(
-        [python, ROOT / "tests" / "offline.py"], cwd=folder, stdout=subprocess.PIPE
-    )
-    with serve(folder, python, GRACEFUL_TIMEOUT_SECONDS=GRACE_SECONDS) as service:
-        output, _ = offline.communicate()
-        assert offline.returncode == 0
-        instances, expected = json.loads(output)
+    with serve(found.folder, python, GRACEFUL_TIMEOUT_SECONDS=GRACE_SECONDS) as service:
         document = requests.get(f"{service.url}/openapi.json", timeout=5).json()
-        check_answers(service, instances, expected)
-        check_document(document, kind, instances, expected)
+        check_answers(service, found.instances, found.answers)
+        check_document(document, kind, found.instances, found.answers)
         service.process.terminate()
         asked = time.monotonic()
         assert service.process.wait(2 * GRACE_SECONDS) == 0, service.logged

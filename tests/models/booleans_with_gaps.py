@@ -25,6 +25,7 @@ def load_data():
             "channel": rng.choice(np.array(["web", "shop", None], dtype=object), 200),
         }
     ).astype(object)
+    frame["age"] = rng.uniform(18, 80, 200)
     return frame, pd.Series(expected(frame)["label"])
 
 

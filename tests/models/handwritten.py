@@ -14,12 +14,18 @@ OUTPUTS = {"value": "number"}
 
 def load_data():
     rng = np.random.default_rng(SEED)
-    frame = pd.DataFrame({"shop": rng.choice(["a", "b", "c"], 200), "day": rng.integers(0, 7, 200)})
+    frame = pd.DataFrame(
+        {
+            "shop": rng.choice(["a", "b", "c"], 300),
+            "day": rng.integers(0, 7, 300),
+            "rain": rng.uniform(size=300),
+        }
+    )
     return frame, pd.Series(expected(frame)["value"])
 
 
 class MeanOf:
-    """The mean of all rows alike, as a table."""
+    """The mean of each shop on each day, as a table."""
 
     def fit(self, frame, truth):
         self.means = truth.groupby([frame["shop"], frame["day"]]).mean().to_dict()

@@ -19,7 +19,7 @@ OUTPUTS = {"label": "string", "limit": "number or null", "reason": "string or nu
 def load_data():
     rng = np.random.default_rng(SEED)
     income = np.where(rng.random(200) < 0.2, np.nan, 10 * rng.integers(1, 9, 200))
-    frame = pd.DataFrame({"income": income})
+    frame = pd.DataFrame({"income": income, "age": rng.uniform(18, 80, 200)})
     return frame, pd.Series(expected(frame)["label"])
 
 
