@@ -65,7 +65,7 @@ def test_model_serves_what_it_predicts_offline(
     found = services[kind].result()
     python = kind.venv / "bin" / "python"
     with serve(found.folder, python, GRACEFUL_TIMEOUT_SECONDS=GRACE_SECONDS) as service:
-        document = requests.get(f"{service.url}/openapi.json", timeout=5).json()
+        document = requests.get(f"{service.url}/openapi.json", timeout=30).json()
         check_answers(service, found.instances, found.answers)
         check_document(document, kind, found.instances, found.answers)
         service.process.terminate()

@@ -13,12 +13,12 @@ IMPORTANCE_SECONDS = 0
 
 NEEDS = ["onnxruntime"]
 NEEDS_TO_TRAIN = ["skl2onnx"]
-OUTPUTS = {"kind": "integer", "score": "number"}
+OUTPUTS = {"label": "string", "score": "number"}
 
 
 def load_data():
     data = load_iris(as_frame=True)
-    return data.data, data.target
+    return data.data, data.target.map(dict(enumerate(data.target_names)))
 
 
 class Session:
@@ -55,5 +55,5 @@ def build():
 
 
 def predict(model, frame):
-    kind, probability = model.run(frame)
-    return {"kind": kind, "score": probability.max(axis=1)}
+    label, probability = model.run(frame)
+    return {"label": label, "score": probability.max(axis=1)}
