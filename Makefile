@@ -24,7 +24,7 @@ demo: $(VENV)/generate ## generate a service, train it, serve it, call it; ONCE=
 shadow-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a good candidate promoted and a worse one rejected (4 minutes)
 	@$(bin)/python -m loadtests.shadow_demo
 
-test: check build/manifests/done machinery ## everything: checks, machinery, the generated service's own tests, end to end
+test: check build/manifests/done build/models-venv/done machinery ## everything: checks, machinery, the generated service's own tests, end to end
 	$(bin)/python -m pytest
 
 machinery: $(VENV)/test $(SERVICE_VENV)/dev ## tests inside a generated service (ARGS="-k batching")
@@ -119,4 +119,11 @@ build/manifests/done: tests/requirements-manifests.txt
 	@echo "setting up build/manifests (once)"
 	@$(PYTHON) -m venv build/manifests
 	@build/manifests/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Libraries of other models (tests/models), which no service brings by itself.
+build/models-venv/done: tests/requirements-models.txt $(wildcard $(TEMPLATE)/requirements*.txt)
+	@echo "setting up build/models-venv (once)"
+	@$(PYTHON) -m venv build/models-venv
+	@build/models-venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

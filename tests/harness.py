@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,11 +39,13 @@ def bake(into: Path, **answers: str) -> Path:
     return Path(made)
 
 
-def make(folder: Path, *targets: str) -> subprocess.CompletedProcess[str]:
-    """Run a generated service's make, in the environment that all of them share."""
+def make(
+    folder: Path, *targets: str, venv: Path = SERVICE_VENV
+) -> subprocess.CompletedProcess[str]:
+    """Run a generated service's make, in the environment that all of them share, or in another."""
     # The root make that runs these tests leaves its own options in the environment.
     env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    command = ["make", "--no-print-directory", f"VENV={SERVICE_VENV}", *targets]
+    command = ["make", "--no-print-directory", f"VENV={venv}", *targets]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
@@ -56,20 +58,6 @@ def train(folder: Path) -> subprocess.CompletedProcess[str]:
 def copied(service: Path, into: Path) -> Path:
     """Return a copy of a service, artifact and all, for a test to change."""
     return Path(shutil.copytree(service, into / service.name))
-
-
-def swapped(
-    service: Path, into: Path, model_source: str, write_data: Callable[[Path], None] | None = None
-) -> Path:
-    """Return a copy of a service with another model.py, trained; nothing else is edited."""
-    folder = copied(service, into)
-    shutil.rmtree(folder / "artifact")
-    (folder / "model.py").write_text(model_source)
-    if write_data:
-        write_data(folder)
-    done = train(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 def vouched(folder: Path) -> Path:
@@ -177,18 +165,20 @@ class Service:
         pytest.fail(f"the service did not become ready:\n{self.logged}")
 
 
-def command_and_env(port: int, **settings: Any) -> tuple[list[Path | str], dict[str, str]]:
+def command_and_env(
+    port: int, python: Path = PYTHON, /, **settings: Any
+) -> tuple[list[Path | str], dict[str, str]]:
     """Return how to start a service: one worker, unless `settings` say otherwise."""
     defaults = {"BIND_HOST": "127.0.0.1", "PORT": port, "WEB_CONCURRENCY": 1}
     env = {name: str(value) for name, value in (defaults | settings).items()}
-    return [PYTHON, "-m", "service"], os.environ | env
+    return [python, "-m", "service"], os.environ | env
 
 
 @contextmanager
-def serve(folder: Path, **settings: Any) -> Iterator[Service]:
+def serve(folder: Path, python: Path = PYTHON, /, **settings: Any) -> Iterator[Service]:
     """Run the service of `folder` on a free port; yield it when it is ready; kill what is left."""
     port = free_port()
-    command, env = command_and_env(port, **settings)
+    command, env = command_and_env(port, python, **settings)
     with tempfile.NamedTemporaryFile(prefix="service-", suffix=".log") as log:
         process = subprocess.Popen(
             command,

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Service, serve, swapped
-from test_swaps import MIXED
+from harness import Service, serve
+from kinds import Kind
 
 
 @pytest.fixture
 def mixed(baked: Path, tmp_path: Path) -> Iterator[Service]:
-    with serve(swapped(baked, tmp_path, MIXED)) as service:
+    with serve(Kind("mixed").trained(baked, tmp_path)) as service:
         yield service
 
 

@@ -1,0 +1,5 @@
+"""What the business says."""
+
+from rules.bands import band
+
+__all__ = ["band"]

@@ -1,0 +1,26 @@
+"""`predict` that returns a Series."""
+
+import pandas as pd
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import Ridge
+
+ORIGIN = "Diabetes, as it comes with scikit-learn"
+TEST_SHARE = 0.25
+SEED = 0
+GATES = ["rmse <= 70"]
+IMPORTANCE_SECONDS = 0
+
+OUTPUTS = {"prediction": "number"}
+
+
+def load_data():
+    data = load_diabetes(as_frame=True)
+    return data.data, data.target
+
+
+def build():
+    return Ridge(alpha=0.1)
+
+
+def predict(model, frame):
+    return pd.Series(model.predict(frame), index=frame.index)
