@@ -41,8 +41,6 @@ class KillSwitch:
             percent = self._set_percent if not text else 0.0 if text == "off" else float(text)
             if not 0 <= percent <= 100:  # NaN neither
                 percent = 0.0
-        except FileNotFoundError:
-            text, percent = "", self._set_percent
         except (OSError, ValueError) as error:
             text, percent = str(error), 0.0
         if text != self._last_text:
@@ -51,8 +49,12 @@ class KillSwitch:
 
 
 def _beginning(file: Path) -> str:
-    with file.open() as stream:
-        return stream.read(100)
+    """Return what a file begins with; nothing if it is missing, which gevent would print."""
+    try:
+        with file.open() as stream:
+            return stream.read(100)
+    except FileNotFoundError:
+        return ""
 
 
 class LagGuard:
