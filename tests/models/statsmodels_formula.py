@@ -10,7 +10,8 @@ SEED = 0
 GATES = ["r2 >= 0.999"]
 IMPORTANCE_SECONDS = 0
 
-NEEDS = ["statsmodels"]
+# What it keeps of the frame has pandas' strings, which pyarrow holds where it is installed.
+NEEDS = ["statsmodels", "pyarrow"]
 INPUTS = {"city": "string", "area": "number"}
 OUTPUTS = {"rent": "number"}
 
