@@ -108,10 +108,7 @@ def test_free_text_in_answers_is_on_no_page(rich: Flask) -> None:
     assert [field.name for field in manifest.outputs.fields if not field.public] == ["advice"]
     assert set(manifest.baseline.outputs) == {"label", "score", "count", "sure", "income"}
     for page in ("/", "/metadata", "/openapi.json"):
-        assert "advice" in client.get(page).text
         assert "Long Street" not in client.get(page).text
-    card = " ".join(client.get("/").text.split())
-    assert "advice <b>not shown</b>" in card and "shares <b>leaves " in card
 
 
 def test_drift_watches_classes_and_fractions_and_leaves_out_the_rest(rich: Flask) -> None:
