@@ -1,4 +1,4 @@
-"""`python -m service`: check the settings, then become gunicorn.
+"""`python -m service`: check the settings, then be gunicorn.
 
 `python -m service --check` verifies the artifact as every start does, and ends: the image's build
 runs it, so that there is no image of a model that would not start.
@@ -9,24 +9,29 @@ from __future__ import annotations
 import os
 import sys
 
-from service.errors import exit_if_refused
-from service.settings import Settings
+try:
+    from service.errors import exit_if_refused
+    from service.settings import Settings
+except ImportError as error:  # an older Python, or one without the packages
+    sys.exit(f"refusing to start: {error}; this Python is {sys.executable}, not that of `make run`")
 
 
 @exit_if_refused()
 def main() -> None:
-    # Before gunicorn, which reads WEB_CONCURRENCY too and answers a bad one with a traceback.
-    Settings.from_env()
+    settings = Settings.from_env()
     if sys.argv[1:] == ["--check"]:
         check()
         return
-    if not os.environ.get("WEB_CONCURRENCY"):  # empty counts as absent here, not there
-        os.environ.pop("WEB_CONCURRENCY", None)
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *sys.argv[1:]])
+    # gunicorn reads it too, when it is imported, and answers one that it cannot read with a
+    # traceback. So it gets what was understood here, and is imported only now.
+    os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)
+    from service.server import Server
+
+    Server(prog="gunicorn").run()
 
 
 def check() -> None:
-    # Not above: becoming gunicorn, which imports it all again, should not take longer for this.
+    # Not above: becoming gunicorn should not take longer for this.
     from service.app import main as create
 
     engine = create().extensions["engine"]

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g, redirect, request
-from flask_swagger_ui import get_swaggerui_blueprint
+from urllib.parse import quote
+
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from service import artifact
+from service.cors import Cors
+from service.docs import docs
 from service.engine import Engine, PredictFunction
-from service.errors import error_content, exit_if_refused
+from service.errors import Refusal, error_content, exit_if_refused
 from service.openapi import openapi
+from service.paths import Application
 from service.predict import Predict
 from service.request_id import request_id
 from service.settings import Settings
 from service.shadow import shadow
 from service.telemetry import HEALTH, Telemetry
 
+# For pages: nothing from other hosts, no script that is not a file of ours, in nobody's frame.
+# Styles are within the card and in what Swagger UI makes, pictures of both are data.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+)
+
 
 @exit_if_refused()
 def main() -> Flask:
     """Return the application for gunicorn, or end the process with one line that says why not."""
-    import model
-
-    return create_app(Settings.from_env(), model.predict)
+    try:
+        from model import predict
+    except (Exception, SystemExit) as error:
+        raise Refusal(f"model.py: {type(error).__name__}: {error}") from error
+    return create_app(Settings.from_env(), predict)
 
 
 def create_app(settings: Settings, predict: PredictFunction) -> Flask:
@@ -31,25 +44,31 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     Raises Refusal if there is no artifact to trust.
     """
     engine = Engine(settings, predict)
-    app = Flask("service", static_folder=None)
+    app = Application(settings.root_path)
     telemetry = Telemetry(engine.manifest, settings)
     app.extensions["engine"] = engine
     app.extensions["telemetry"] = telemetry
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    _add_pages(app, engine)
+    _add_pages(app, engine, settings.root_path)
     _add_errors(app)
     _add_hooks(app, engine, telemetry)
     app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
     if traffic := shadow(engine.manifest, settings):
         app.extensions["shadow"] = traffic
         app.wsgi_app = traffic.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]
+    if settings.cors_origins:
+        app.wsgi_app = Cors(app.wsgi_app, settings.origins)  # type: ignore[method-assign]
     return app
 
 
-def _add_pages(app: Flask, engine: Engine) -> None:
+def _add_pages(app: Flask, engine: Engine, root_path: str) -> None:
     manifest = engine.manifest
     metadata = artifact.public(manifest)
-    document = openapi(manifest, engine.schema)
+    document = openapi(manifest, engine.schema, root_path)
+    card = engine.card
+    if root_path:
+        # Its links are relative, and a proxy may show it without the slash that they count on.
+        card = card.replace(b"<head>", f'<head><base href="{root_path}/">'.encode(), 1)
 
     def ready() -> tuple[dict[str, str], int]:
         return ({"status": "ok"}, 200) if engine.ready else ({"status": "not ready"}, 503)
@@ -58,22 +77,10 @@ def _add_pages(app: Flask, engine: Engine) -> None:
     app.add_url_rule("/readyz", "readyz", ready)
     app.add_url_rule("/metadata", "metadata", lambda: metadata)
     app.add_url_rule("/openapi.json", "openapi", lambda: document)
-    app.add_url_rule("/", "card", lambda: Response(engine.card, mimetype="text/html"))
-    # Opens with /predict expanded and ready to send.
-    app.add_url_rule("/docs", "docs", lambda: redirect("docs/#/inference/predict"))
+    app.add_url_rule("/", "card", lambda: Response(card, mimetype="text/html"))
     # Without a view: for OPTIONS, and for the 405 that other methods get.
     app.add_url_rule("/predict", "predict", methods=["POST"])
-    docs = get_swaggerui_blueprint(
-        "/docs",
-        "/openapi.json",
-        config={
-            "app_name": manifest.name,
-            "layout": "BaseLayout",
-            "tryItOutEnabled": True,
-            "validatorUrl": None,  # a public server, which it would ask to validate the document
-        },
-    )
-    app.register_blueprint(docs)
+    app.register_blueprint(docs(manifest.name))
 
 
 def _add_errors(app: Flask) -> None:
@@ -84,7 +91,7 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def not_served(error: HTTPException) -> Response:
         allow = {name: value for name, value in error.get_headers() if name == "Allow"}
-        message = f"{error.name}: {request.method} {request.path[:200]}"
+        message = f"{error.name}: {request.method} {quote(request.path[:200])}"
         return answer(error.code or 500, message, allow)
 
     @app.errorhandler(Exception)
@@ -105,6 +112,8 @@ def _add_hooks(app: Flask, engine: Engine, telemetry: Telemetry) -> None:
     def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = request_id(request.environ)
         response.headers["X-Model-Version"] = engine.manifest.version
+        if response.mimetype == "text/html":
+            response.headers["Content-Security-Policy"] = CONTENT_POLICY
         if "record" in g:
             g.record.error = g.get("error")
             telemetry.end(g.record, request.environ, response.status_code)

@@ -6,12 +6,13 @@ A folder with `manifest.json` and the files it names, which training/package.py 
 from __future__ import annotations
 
 import hashlib
+import io
 import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -119,6 +120,8 @@ class Golden(_Struct, frozen=True):
 
 
 class Manifest(_Struct, frozen=True):
+    """`per_worker`: the model has threads that a fork loses, so each worker has to load it."""
+
     format: int
     name: str
     version: str
@@ -134,6 +137,7 @@ class Manifest(_Struct, frozen=True):
     gates: list[str]
     baseline: Baseline
     golden: Golden
+    per_worker: bool = False
 
 
 def runtime_versions(packages: Iterable[str] = RUNTIME_PACKAGES) -> dict[str, str]:
@@ -172,8 +176,7 @@ def public(manifest: Manifest) -> dict[str, Any]:
 
 
 def read_card(folder: Path, manifest: Manifest) -> bytes:
-    with _verified(folder, manifest.files["card"]) as stream:
-        return stream.read()
+    return _verified(folder, manifest.files["card"])
 
 
 def load_model(folder: Path, manifest: Manifest) -> Any:
@@ -183,36 +186,34 @@ def load_model(folder: Path, manifest: Manifest) -> Any:
     model may load and answer wrongly with other versions, or with other code around it, so those
     are refused too. Raises Refusal.
     """
-    with _verified(folder, manifest.files["model"]) as stream:
-        check_runtime(manifest.runtime, runtime_versions(manifest.runtime))
-        if reason := edited(manifest.source.sha256):
-            raise Refusal(f"{reason}; run `make train`")
-        import joblib
+    content = _verified(folder, manifest.files["model"])
+    check_runtime(manifest.runtime, runtime_versions(manifest.runtime))
+    if reason := edited(manifest.source.sha256):
+        raise Refusal(f"{reason}; run `make train`")
+    import joblib
 
-        try:
-            return joblib.load(stream)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise Refusal(f"{stream.name}: cannot be loaded: {reason}") from error
+    try:
+        return joblib.load(io.BytesIO(content))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        path = manifest.files["model"].path
+        raise Refusal(f"{folder / path}: cannot be loaded: {reason}") from error
 
 
-@contextmanager
-def _verified(folder: Path, file: File) -> Iterator[BinaryIO]:
-    """Yield the open file, once its hash is right: what is read is what was hashed."""
+def _verified(folder: Path, file: File) -> bytes:
+    """Return a file's content, once its hash is right. A file that is read twice may change."""
     path = folder / Path(file.path).name
     try:
-        stream = path.open("rb")
+        content = path.read_bytes()
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror or error}; train again") from None
-    with stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if digest != file.sha256:
-            raise Refusal(
-                f"{path}: sha256 {digest[:12]}… ({stream.tell()} bytes), but the manifest says "
-                f"{file.sha256[:12]}… ({file.bytes} bytes); the file was altered or cut short"
-            )
-        stream.seek(0)
-        yield stream
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != file.sha256:
+        raise Refusal(
+            f"{path}: sha256 {digest[:12]}… ({len(content)} bytes), but the manifest says "
+            f"{file.sha256[:12]}… ({file.bytes} bytes); the file was altered or cut short"
+        )
+    return content
 
 
 def check_runtime(trained: dict[str, str], here: dict[str, str]) -> None:

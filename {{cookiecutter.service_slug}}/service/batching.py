@@ -7,37 +7,21 @@ refused at once; what nobody waits for any more is dropped before it costs a cal
 
 from __future__ import annotations
 
-import select
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 
 import gevent
-from gevent import monkey
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
 from service.call_cost import CallCost
-from service.errors import RequestError, overloaded
+from service.errors import RequestError, harmless, overloaded
+from service.idle import Idle
+from service.observer import Observer
 from service.record import Answer, RequestRecord, Row
 from service.settings import Settings
-
-# gevent's poll would switch greenlets; a look that does not wait needs the original.
-_poll = monkey.get_original("select", "poll")
-_CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)  # POLLRDHUP is Linux's alone
-
-
-class Observer:
-    """Is told of every call of the model; this one makes nothing of it."""
-
-    def call(self, records: Sequence[RequestRecord], rows: int) -> AbstractContextManager[object]:
-        """Return the context in which the model is called, in its thread."""
-        return nullcontext()
-
-    def called(self, rows: Sequence[Row], answers: Sequence[Answer], seconds: float) -> None:
-        """Take note of a call that gave answers; not in the model's thread."""
+from service.sockets import gone
 
 
 class Batcher:
@@ -64,21 +48,27 @@ class Batcher:
         self._queue: deque[RequestRecord] = deque()
         self._queued_this_round = 0  # the sum of the queue's next slices
         self._arrived = Event()
-        self._idle = Event()
-        self._one_waits_for_idle = BoundedSemaphore()
+        self.idle = Idle()
         self._thread = ThreadPool(1)
         self._observer = observer or Observer()
+        self._longest_call = settings.predict_timeout_seconds
+        # The call that runs: of which requests, and since when.
+        self._running: list[RequestRecord] = []
+        self._began = 0.0
         self._calls: list[tuple[list[Row], list[Answer], float]] = []
         self._loop = gevent.spawn(self._run)
 
-    def warm_up(self, rows: list[Row]) -> list[Answer]:
+    def warm_up(self, rows: list[Row], prepare: Callable[[], None]) -> list[Answer]:
         """Predict `rows`, then ever larger batches of them to learn what a call costs.
 
-        Raises what `predict` raised.
+        `prepare` is called first, in the model's thread. Raises what `predict` raised.
         """
+        self._thread.apply(prepare)
         record = RequestRecord(rows=rows)
         self.submit(record, timeout=3600)
         size, seconds = 1, 0.0
+        # A model is as slow as it is: what it takes when all is well is no sign of the contrary.
+        self._longest_call = max(self._longest_call, 3 * record.predict_seconds)
         while size <= self._max_batch_size and seconds < 0.1:
             started = perf_counter()
             self._thread.apply(self._predict, ((rows * size)[:size],))
@@ -118,20 +108,30 @@ class Batcher:
         if record.failure:
             raise record.failure
 
-    def wait_until_idle(self, seconds: float) -> bool:
-        """Return True when neither model nor hub has anything to do, False after so many seconds.
+    def give_up(self) -> list[RequestRecord] | None:
+        """Answer all that waits if the call that runs is too long, and refuse whatever comes.
 
-        For work that must not be in the way of requests: the model, in its thread, would have to
-        share the interpreter with it. One waits at a time, so that the hub looks at its sockets
-        between one piece of such work and the next.
+        Returns the requests in that call; None if all is well. The thread cannot be ended: its
+        process has to be.
         """
-        with gevent.Timeout(seconds, False), self._one_waits_for_idle:  # type: ignore[arg-type]
-            gevent.idle()
-            while not self._idle.is_set():
-                self._idle.wait()
-                gevent.idle()
-            return True
-        return False
+        late = self._running and perf_counter() - self._began > self._longest_call
+        if not late and not self._loop.ready():
+            return None
+        self._max_queue_seconds = -1.0  # longer than this is any wait
+        running, self._running = self._running, []
+        for record in running:
+            if len(record.answers) < len(record.rows):
+                record.failure = record.failure or RequestError(
+                    504, "the model does not answer", "stuck"
+                )
+        for record in self._queue:
+            record.failure = overloaded(0, "stuck")
+        for record in [*running, *self._queue]:
+            record.done.set()
+        self._loop.kill(block=False)
+        self._queue.clear()
+        self.queued_rows = self._queued_this_round = 0
+        return running
 
     def close(self) -> None:
         self._loop.kill()
@@ -139,13 +139,15 @@ class Batcher:
 
     def _run(self) -> None:
         while True:
-            self._idle.set()
+            self.idle.set()
             self._arrived.wait()
-            self._idle.clear()
+            self.idle.clear()
             while self._queue:
                 self._gather()
                 if batch := self._take():
+                    self._running, self._began = batch, perf_counter()
                     self._thread.apply(self._call, (batch,))
+                    self._running = []
                     self._finish(batch)
             self._arrived.clear()
 
@@ -184,26 +186,27 @@ class Batcher:
             if now < record.deadline:
                 batch.append(record)
                 rows += record.next_slice
-        for record in _hung_up(batch):
-            batch.remove(record)
-            record.failure = RequestError(499, "the client has gone", "hung_up")
+        waiting = {record.connection: record for record in batch if record.connection is not None}
+        for connection in gone(waiting):
+            batch.remove(record := waiting[connection])
+            record.failure = RequestError(499, "the connection was reset", "hung_up")
             record.done.set()
         return batch
 
     def _call(self, batch: list[RequestRecord]) -> None:
         """Predict a batch. If it fails, halve it until only the requests at fault fail."""
-        rows = [
-            row
-            for record in batch
-            for row in record.rows[len(record.answers) :][: record.next_slice]
-        ]
-        started = perf_counter()
+        self._began = started = perf_counter()
         try:
+            rows = [
+                row
+                for record in batch
+                for row in record.rows[len(record.answers) :][: record.next_slice]
+            ]
             with self._observer.call(batch, len(rows)):
                 answers = self._predict(rows)
         except BaseException as error:  # even SystemExit must not end the thread that all share
             if len(batch) == 1:
-                batch[0].failure = error
+                batch[0].failure = harmless(error)
                 return
             middle = len(batch) // 2
             for half in batch[:middle], batch[middle:]:
@@ -236,12 +239,3 @@ class Batcher:
     def _limit_calls(self) -> None:
         most = self.cost.rows_within(self._max_queue_seconds)
         self._rows_per_call = min(self._max_batch_size, most)
-
-
-def _hung_up(records: list[RequestRecord]) -> list[RequestRecord]:
-    """Return those whose client has closed its end of the connection."""
-    waiting = {record.connection: record for record in records if record.connection is not None}
-    look = _poll()
-    for descriptor in waiting:
-        look.register(descriptor, _CLOSED)
-    return [waiting[descriptor] for descriptor, _ in look.poll(0)]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import joblib
+import numpy as np
 import pandas as pd
 
 from service import artifact
 from service.answers import Learner, Reader, columns
 from service.artifact import Manifest, Output
-from service.batching import Batcher, Observer
+from service.batching import Batcher
 from service.errors import Refusal
+from service.observer import Observer
 from service.record import Answer, Row
 from service.schema import Schema, rows_of
 from service.settings import Settings
@@ -50,7 +53,7 @@ class Engine:
         golden = self.manifest.golden
         rows = rows_of(self.schema.inputs, golden.instances)
         try:
-            answers = self.batcher.warm_up(rows)
+            answers = self.batcher.warm_up(rows, _settings_of_this_thread())
         except Exception as error:
             raise Refusal(f"golden instances: {type(error).__name__}: {error}") from error
         for i, (answer, expected) in enumerate(zip(answers, golden.predictions, strict=True)):
@@ -101,6 +104,20 @@ class Predictor:
         if found.keys() == learners.keys():
             self.fields = [item.learn(found[name]) for name, item in learners.items()]
             self._readers = {field.name: Reader(field) for field in self.fields}
+
+
+def _settings_of_this_thread() -> Callable[[], None]:
+    """Return what makes them another thread's: libraries keep some for each, set in model.py."""
+    errors = np.geterr()
+    sklearn = sys.modules.get("sklearn")
+    config = sklearn.get_config() if sklearn else {}
+
+    def adopt() -> None:
+        np.seterr(**errors)
+        if sklearn:
+            sklearn.set_config(**config)
+
+    return adopt
 
 
 def differing_field(one: Answer, other: Answer) -> str | None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from service.request_id import request_id
+
+ROOT = Path(__file__).parent.parent
 
 
 class Refusal(Exception):
@@ -22,13 +26,27 @@ class Refusal(Exception):
 def exit_if_refused() -> Iterator[None]:
     """End the process when a block, or a function it decorates, raises Refusal.
 
-    With its one line, and the exit code at which gunicorn does not try again.
+    With its one line, and the exit code at which gunicorn does not try again. The line says where
+    in the owner's code the error arose that the Refusal was raised from.
     """
     try:
         yield
     except Refusal as refusal:
-        print(f"refusing to start: {refusal}", file=sys.stderr, flush=True)
+        line = f"refusing to start: {refusal}{_place(refusal.__cause__)}"
+        # Not sys.stderr, of which service/logs.py makes log lines.
+        print(" ".join(line.split()), file=sys.__stderr__, flush=True)
         sys.exit(3)
+
+
+def _place(error: BaseException | None) -> str:
+    """Return the last line that an error came through in model.py or a module beside it."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__ if error else None)):
+        path = Path(frame.filename)
+        if path.is_relative_to(ROOT):
+            inside = path.relative_to(ROOT)
+            if inside.parts[0] != "service" and "site-packages" not in inside.parts:
+                return f" ({inside}, line {frame.lineno})"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,24 @@ def overloaded(wait: float, reason: str = "wait") -> RequestError:
     )
 
 
+def text_of(error: BaseException) -> str:
+    """Return what an exception says, or its kind if it fails at that."""
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
 def error_content(environ: dict[str, Any], message: str, details: Iterable[Detail] = ()) -> bytes:
-    """Return an ErrorBody as JSON."""
-    return msgspec.json.encode(ErrorBody(message, list(details), request_id(environ)))
+    """Return an ErrorBody as JSON; `message` may have several lines, and halves of surrogates."""
+    line = " ".join(message.split()).encode(errors="backslashreplace").decode()
+    return msgspec.json.encode(ErrorBody(line, list(details), request_id(environ)))
+
+
+def harmless(error: BaseException) -> Exception:
+    """Return an error that ends a request, not its greenlet or the process as SystemExit would."""
+    if isinstance(error, Exception):
+        return error
+    plain = RuntimeError(f"predict raised {type(error).__name__}")
+    plain.__cause__ = error
+    return plain

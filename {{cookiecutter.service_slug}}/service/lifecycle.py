@@ -16,9 +16,18 @@ from types import FrameType
 from typing import Any
 
 import gevent
+from gunicorn.workers.workertmp import WorkerTmp
 
-from service.errors import exit_if_refused
+from service.arbiter import READY, Arbiter
+from service.errors import Refusal, exit_if_refused
+from service.loading import Loading
+from service.server import listen
 from service.settings import Settings
+
+# A stopping worker leaves idle connections open for so long: who is about to use one is answered,
+# and told to close it. A retired worker takes about as long to end.
+LAST_CALL_SECONDS = 5
+SEND_BUFFER = 64 * 1024  # bytes; Linux doubles it, for what it needs itself
 
 
 class Retirement:
@@ -30,23 +39,38 @@ class Retirement:
         self._earliest = time.monotonic() + not_before_seconds
 
     def due(self, requests: int) -> bool:
-        return requests >= self._after_requests and time.monotonic() > self._earliest
+        """Return True, once, when it is time."""
+        if requests < self._after_requests or time.monotonic() <= self._earliest:
+            return False
+        self._after_requests = sys.maxsize
+        return True
 
 
 class Lifecycle:
     """What gunicorn calls, by the names that it calls it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, loading: Loading | None = None) -> None:
         self._settings = settings
+        self._loading = loading
+
+    def on_starting(self, server: Any) -> None:
+        """In the arbiter, when the application is loaded: what may go wrong in an environment."""
+        if self._loading:
+            self._loading.done()
+        with exit_if_refused():
+            try:
+                WorkerTmp(server.cfg).close()
+            except (OSError, RuntimeError) as error:
+                raise Refusal(f"no place for the workers' heartbeats: {error}") from None
+            listen(server)
 
     def when_ready(self, server: Any) -> None:
-        """In the arbiter, when the application is loaded and before the first fork."""
-        # The kernel drops a client that reads nothing of what it was sent. Accepted connections
-        # inherit this from the listening one.
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            milliseconds = int(self._settings.send_timeout_seconds * 1e3)
-            for listener in server.LISTENERS:
-                listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        """In the arbiter, before the first fork, when what is shared is loaded."""
+        server.__class__ = Arbiter
+        # What a client has not read, before the next answer has to wait: 4 MiB by default. Accepted
+        # connections inherit it.
+        for listener in server.LISTENERS:
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         # What was loaded so far lives for ever. A garbage collector that never visits it leaves its
         # memory pages shared between the workers.
         gc.collect()
@@ -72,7 +96,11 @@ class Lifecycle:
             engine.batcher, lambda: worker.connections, worker.index, announce=worker.age == 1
         )
         if shadow := extensions.get("shadow"):
-            shadow.start(telemetry.metrics, worker.index, engine.batcher.wait_until_idle)
+            shadow.start(telemetry.metrics, worker.index, engine.batcher.idle.wait_for_hub)
+        # A model that was loaded here lives as long, and a look through it takes the longer, the
+        # larger it is.
+        gc.collect()
+        gc.freeze()
 
         def drain(signum: int, frame: FrameType | None) -> None:
             engine.ready = False
@@ -80,6 +108,7 @@ class Lifecycle:
             gevent.spawn_later(self._settings.drain_seconds, worker.handle_exit, signum, frame)
 
         signal.signal(signal.SIGTERM, drain)
+        worker.state[0] = READY
 
     def worker_exit(self, server: Any, worker: Any) -> None:
         """In the worker, when all it had accepted is answered."""
@@ -88,11 +117,10 @@ class Lifecycle:
         extensions = worker.wsgi.extensions
         if shadow := extensions.get("shadow"):
             shadow.stop()  # before telemetry: its last counts are metrics too
-        if not extensions["telemetry"].stop():
-            os._exit(0)  # an ordinary end would wait for threads that wait for an agent
+        extensions["telemetry"].stop()
+        # An ordinary end would wait for threads: ddtrace's for an agent, a model's for each other.
+        os._exit(getattr(sys.exc_info()[1], "code", 1) or 0)  # gunicorn's sys.exit is under way
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """In the arbiter, when a worker has ended."""
-        # A retired worker's successor was one more than there should be.
-        if server.num_workers > self._settings.workers:
-            server.num_workers -= 1
+        server.ended(worker)

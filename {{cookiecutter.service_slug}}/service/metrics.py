@@ -17,6 +17,8 @@ from typing import Any
 
 import gevent
 
+from service import unified
+
 log = logging.getLogger("service.telemetry")
 
 PERIOD = 0.1  # seconds between two deliveries
@@ -30,6 +32,7 @@ QUEUE = 200
 STOP_SECONDS = 2
 
 _UNSAFE = re.compile(r"[^\w\-./]+")
+_UNSAFE_IN_PAIR = re.compile(r"[^\w\-./:]+")
 
 
 def tag(key: str, value: object) -> str:
@@ -49,6 +52,7 @@ class Metrics:
         self._counts: defaultdict[tuple[str, ...], float] = defaultdict(int)
         self._values: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
         self._gauges: dict[tuple[str, ...], float] = {}
+        self._lost = 0
 
     def count(self, name: str, value: float = 1, *tags: str) -> None:
         self._counts[(name, *tags)] += value
@@ -89,12 +93,20 @@ class Metrics:
                 if time.monotonic() >= due:
                     due = time.monotonic() + 1
                     look()
+                    self._tell_losses()
                 self.deliver()
             except Exception:
                 log.exception("metrics could not be delivered")
             asleep = time.monotonic()
             gevent.sleep(PERIOD)
             self.observe("inference.event_loop_lag", max(0.0, time.monotonic() - asleep - PERIOD))
+
+    def _tell_losses(self) -> None:
+        client = self._client
+        if client.packets_dropped > self._lost:
+            self._lost = client.packets_dropped
+            address = client.socket_path or f"{client.host}:{client.port}"
+            log.warning("nobody took %d datagrams of metrics at %s so far", self._lost, address)
 
     def stop(self) -> None:
         """Deliver what is left, if an agent takes it within STOP_SECONDS."""
@@ -105,7 +117,8 @@ class Metrics:
 def connect(environ: Mapping[str, str] = os.environ) -> Metrics | None:
     """Return metrics for the agent that the environment names, or whose socket is there; or None.
 
-    Call it in the worker. Datadog's client is imported only if there is an agent.
+    Call it in the worker. Datadog's client is imported only if there is an agent. Raises what that
+    raises for an address that it cannot read.
     """
     address: dict[str, Any] = {}
     if not (environ.get("DD_DOGSTATSD_URL") or environ.get("DD_AGENT_HOST")):
@@ -119,9 +132,9 @@ def connect(environ: Mapping[str, str] = os.environ) -> Metrics | None:
     return Metrics(
         base.DogStatsd(
             **address,
-            disable_telemetry=True,
-            # A candidate gets nothing but copies.
-            constant_tags=["traffic:shadow"] if environ.get("SHADOW_ROLE") == "candidate" else None,
+            # It counts what it loses only if it may tell the agent, too: after this time, so never.
+            telemetry_min_flush_interval=10**9,
+            constant_tags=_constant_tags(environ),
             # Counts are summed here already; of distributions the client would take samples.
             disable_aggregation=True,
             disable_buffering=False,
@@ -130,3 +143,15 @@ def connect(environ: Mapping[str, str] = os.environ) -> Metrics | None:
             socket_connect_retry=True,
         )
     )
+
+
+def _constant_tags(environ: Mapping[str, str]) -> list[str]:
+    """Return what all metrics have, besides the unified tags, which the client adds."""
+    pairs = [
+        f"{key}:{value}" if value else key
+        for key, value in unified.tags(environ).items()
+        if key not in unified.UNIFIED
+    ]
+    if environ.get("SHADOW_ROLE") == "candidate":  # it gets nothing but copies
+        pairs.append("traffic:shadow")
+    return [_UNSAFE_IN_PAIR.sub("_", pair)[:200] for pair in pairs]

@@ -32,15 +32,20 @@ _ITEMS = {
 }
 
 
-def openapi(manifest: Manifest, schema: Schema) -> dict[str, Any]:
-    """Return the document: what is alike for all models is in openapi.json."""
+def openapi(manifest: Manifest, schema: Schema, root_path: str = "") -> dict[str, Any]:
+    """Return the document: what is alike for all models is in openapi.json.
+
+    `root_path`: what stands before the paths where clients ask.
+    """
     document: dict[str, Any] = msgspec.json.decode(_SKELETON.read_bytes())
     document["info"] = {
         "title": manifest.name,
         "version": manifest.version,
         "description": f"A {manifest.outputs.kind} model, trained {manifest.created_at} on "
-        f"{manifest.data.rows} rows. [Model card](/)",
+        f"{manifest.data.rows} rows. [Model card]({root_path}/)",
     }
+    if root_path:
+        document["servers"] = [{"url": root_path}]
     document["components"]["schemas"] = _schemas(manifest, schema)
     instance = {item.name: _example(item) for item in manifest.inputs}
     predict = document["paths"]["/predict"]["post"]

@@ -13,25 +13,34 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
 
 import gevent
 
+from service.settings import Settings
+
 # Longer heads and bodies are left to gunicorn: there its care costs little in comparison.
 MAX_HEAD = 4096
 MAX_BODY = 64 * 1024
+_ROOT = re.escape(Settings.from_env().root_path.encode())  # a proxy may strip it or not
 PLAIN = re.compile(
-    rb"POST /predict HTTP/1\.1\r\n"
+    rb"POST (?:" + _ROOT + rb")?/predict HTTP/1\.1\r\n"
     # No underscores in names, which WSGI would confuse with hyphens; no folded lines; in values no
     # control characters. No two ways to match anything, so no time to lose on hostile input.
     rb"((?:[A-Za-z0-9-]+:[\t\x20-\x7e\x80-\xff]*\r\n){1,50})\r\n"
 )
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 _LENGTH = re.compile(r"[0-9]{1,6}")
-# Headers that frame a message other than by its length, or ask for more than an answer.
+# Headers that frame a message other than by its length, or ask for more than an answer; and those
+# that may contradict X-Forwarded-Proto, which gunicorn refuses.
 _INVOLVED = {"TRANSFER-ENCODING", "EXPECT", "UPGRADE", "TE", "TRAILER"}
+_INVOLVED |= {"X-FORWARDED-SSL", "X-FORWARDED-PROTOCOL"}
+
+NOSNIFF = "X-Content-Type-Options: nosniff\r\n"  # on every answer
 
 
 class WholeBody(io.BytesIO):
@@ -47,15 +56,15 @@ class ComingBody:
     def __init__(self, client: Any, length: int) -> None:
         self._client = client
         self._left = length
-        client.settimeout(None)  # the application has a limit of its own
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes, or what there is until the body ends or the client does."""
         wanted, parts = min(size, self._left), []
-        while wanted and (part := self._client.recv(wanted)):
-            parts.append(part)
-            wanted -= len(part)
-            self._left -= len(part)
+        with without_timeout(self._client):
+            while wanted and (part := self._client.recv(wanted)):
+                parts.append(part)
+                wanted -= len(part)
+                self._left -= len(part)
         return b"".join(parts)
 
     def finish(self, seconds: float) -> bool:
@@ -63,19 +72,36 @@ class ComingBody:
         if self._left:
             with gevent.Timeout(seconds, False):  # type: ignore[arg-type]
                 self.read(self._left)
-        self._client.settimeout(seconds)
         return self._left == 0
 
 
-def take(client: Any) -> dict[str, Any] | None:
-    """Take a plain request from the socket and return its WSGI environment.
+@contextmanager
+def without_timeout(client: Any) -> Iterator[None]:
+    """While a body is read, for which the application has a limit of its own."""
+    seconds = client.gettimeout()
+    client.settimeout(None)
+    try:
+        yield
+    finally:
+        client.settimeout(seconds)
+
+
+def peek(client: Any) -> bytes:
+    """Return what has come of the next request; it stays in the socket.
+
+    Raises OSError if the client has gone, or nothing comes within the socket's timeout.
+    """
+    if seen := client.recv(MAX_HEAD + MAX_BODY, socket.MSG_PEEK):
+        return bytes(seen)
+    raise ConnectionResetError
+
+
+def take(client: Any, seen: bytes) -> dict[str, Any] | None:
+    """Take a plain request, of which `seen` is there, from the socket; return its WSGI environment.
 
     `wsgi.input` is a WholeBody or a ComingBody. Returns None, having taken nothing, for any other
-    request. Raises OSError if there is none: the client is idle for too long, or gone.
+    request.
     """
-    seen = client.recv(MAX_HEAD + MAX_BODY, socket.MSG_PEEK)
-    if not seen:
-        raise ConnectionResetError
     match = PLAIN.match(seen, 0, MAX_HEAD)
     if match is None:
         return None
@@ -128,7 +154,7 @@ def head(status: str, headers: list[tuple[str, str]], keep: bool) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     connection = "keep-alive" if keep else "close"
     return (
-        f"HTTP/1.1 {status}\r\nServer: gunicorn\r\nDate: {_date(int(time.time()))}\r\n"
+        f"HTTP/1.1 {status}\r\nDate: {_date(int(time.time()))}\r\n{NOSNIFF}"
         f"Connection: {connection}\r\n{lines}\r\n".encode("latin-1")
     )
 

@@ -20,9 +20,9 @@ from wsgiref.types import WSGIApplication
 import msgspec
 from werkzeug.http import HTTP_STATUS_CODES
 
-from service.body import read_body
+from service.body import Bodies
 from service.engine import Engine
-from service.errors import RequestError, error_content
+from service.errors import RequestError, error_content, text_of
 from service.record import RequestRecord
 from service.request_id import request_id
 from service.settings import Settings
@@ -44,6 +44,7 @@ class Predict:
         self._engine = engine
         self._settings = settings
         self._telemetry = telemetry
+        self._bodies = Bodies(settings)
         self._version = engine.manifest.version
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -58,13 +59,19 @@ class Predict:
             content = error_content(environ, error.message, error.details)
         except ValueError as error:
             status, record.reason = 400, "ValueError"
-            content = error_content(environ, f"the model cannot answer this: {str(error)[:200]}")
+            content = error_content(
+                environ, f"the model cannot answer this: {text_of(error)[:200]}"
+            )
         except Exception as error:
             status, record.error = 500, error
             content = error_content(environ, "internal error")
+        finally:
+            self._bodies.release(environ)
+            # Its traceback leads back to the record: body and rows would wait for the collector.
+            record.failure = None
         self._telemetry.end(record, environ, status)
         start_response(
-            _STATUS[status],
+            _STATUS.get(status) or f"{status} Error",
             [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(content))),
@@ -81,7 +88,7 @@ class Predict:
         batcher = self._engine.batcher
         # Before the body is read: a refusal has to be cheap when there are many.
         batcher.refuse_if_overloaded(timeout)
-        environ["service.body"] = body = read_body(environ, self._settings)
+        environ["service.body"] = body = self._bodies.read(environ)
         received = perf_counter()
         record.rows = self._engine.schema.decode(body)
         record.row_count = len(record.rows)

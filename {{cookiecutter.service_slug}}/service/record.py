@@ -29,7 +29,7 @@ class RequestRecord:
     # What the batch works on. `failure`: why there are no answers.
     rows: Sequence[Row] = ()
     answers: list[Answer] = field(default_factory=list)
-    failure: BaseException | None = None
+    failure: Exception | None = None
     done: Event = field(default_factory=Event)
     submitted: float = 0.0
     deadline: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,7 +14,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.artifact import Input
 from service.errors import Detail, RequestError
-from service.explain import bad_request, explain, find_flaw, malformed
+from service.explain import bad_request, duplicate_key, explain, malformed
+from service.ordered import Order, Parameters
 from service.record import Row
 
 TYPES: dict[str, Any] = {
@@ -25,10 +27,8 @@ TYPES: dict[str, Any] = {
 }
 # The largest whole number that msgspec takes as a bound.
 _LARGEST_BOUND = 2**63 - 1
-
-
-class Parameters(msgspec.Struct, forbid_unknown_fields=True):
-    """There are none: requests are predicted together, so none may change how."""
+# All up to an opening bracket that is in no string. No two ways to match anything.
+_OPENING = rb'(?:[^"\[{]*+"[^"\\]*+(?:\\.[^"\\]*+)*+")*+[^"\[{]*+[\[{]'
 
 
 class Schema:
@@ -43,6 +43,8 @@ class Schema:
             if item.type == "int"
         ]
         self._quoted = [i for i, item in enumerate(inputs) if item.type in ("string", "datetime")]
+        self._order = Order(inputs)
+        self._position = {item.name: i for i, item in enumerate(inputs)}
         self._nullable = any(item.nullable for item in inputs)
         self._columns = pd.Index([item.name for item in inputs])
         self._uniform = {item.dtype for item in inputs} == {"float64"}
@@ -56,54 +58,89 @@ class Schema:
 
         Raises RequestError: 413 for too many instances, 400 for all else, with the offending path.
         """
+        read = bounded = self._bounded(body)
         try:
-            request = self._decoder.decode(body)
+            if self._order.matters(bounded):
+                read = self._order.restored(bounded)
+            request = self._decoder.decode(read)
         except msgspec.ValidationError as error:
-            raise bad_request(explain(str(error), body)) from None
+            raise bad_request(explain(str(error), bounded)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise bad_request(find_flaw(body) or Detail("", malformed(error))) from None
+            if bounded is not body and "truncated" in str(error):
+                raise self._too_many() from None
+            raise bad_request(malformed(read, error)) from None
         instances = request.instances
         if len(instances) > self.max_instances:
-            raise RequestError(
-                413, f"at most {self.max_instances} instances in one request, got {len(instances)}"
-            )
-        rows: list[Row] = []
-        keys = 1 + (request.parameters is not UNSET)
-        for instance in instances:
+            raise self._too_many()
+        rows: list[Row] = instances  # each takes the place of its instance, which is freed
+        quoted = 1 + (request.parameters is not UNSET)
+        for i, instance in enumerate(instances):
             if type(instance) is tuple:
-                rows.append(instance)
+                quoted += self._strings(instance)
                 continue
             row = msgspec.structs.astuple(instance)
-            keys += len(row)
-            if self._nullable:
-                keys -= row.count(UNSET)
-                row = tuple(None if value is UNSET else value for value in row)
-            rows.append(row)
-        self._refuse_duplicate_keys(body, keys, rows)
+            absent = row.count(UNSET) if self._nullable else 0
+            quoted += len(row) - absent
+            if 2 * absent > len(row):
+                # `{}` may have 2,000 values, so what is not there is not looked at one by one.
+                given = msgspec.to_builtins(instance, builtin_types=(datetime,))
+                quoted += sum([type(value) in (str, datetime) for value in given.values()])
+                values = [None] * len(row)
+                for name, value in given.items():
+                    values[self._position[name]] = value
+                rows[i] = tuple(values)
+                continue
+            if absent:
+                row = tuple([None if value is UNSET else value for value in row])
+            quoted += self._strings(row)
+            rows[i] = row
+        self._refuse_duplicate_keys(body, quoted)
         return [self._whole_numbers(i, row) for i, row in enumerate(rows)] if self._whole else rows
 
-    def _refuse_duplicate_keys(self, body: bytes, keys: int, rows: list[Row]) -> None:
+    def _bounded(self, body: bytes) -> bytes:
+        """Return a body, or the beginning of one that has too many instances to be decoded.
+
+        `{}` may be an instance, and takes as much memory as one with all its fields.
+        """
+        if len(body) <= 3 * self.max_instances:
+            return body
+        most = self.max_instances + 3  # brackets open: the body, instances, each, parameters
+        if body.count(b"{") + body.count(b"[") <= most:
+            return body
+        openings = b"(?:" + _OPENING + b"){" + str(most + 1).encode() + b"}+"
+        beginning = re.compile(openings, re.S).match(body)
+        return beginning[0] if beginning else body
+
+    def _too_many(self) -> RequestError:
+        return RequestError(413, f"at most {self.max_instances} instances in one request")
+
+    def _strings(self, row: Row) -> int:
+        return sum([row[i] is not None for i in self._quoted]) if self._quoted else 0
+
+    def _refuse_duplicate_keys(self, body: bytes, quoted: int) -> None:
         # The decoder keeps the last of two equal keys. Each key, string and date that it returned
-        # took two quotes; if the body has no more, nothing was thrown away. If it has more, they
-        # may be escaped ones inside strings: only then is a slow look worth it.
-        strings = sum(row[i] is not None for row in rows for i in self._quoted)
-        if body.count(b'"') != 2 * (keys + strings) and (flaw := find_flaw(body)):
-            raise bad_request(flaw)
+        # took two quotes; if the body has more that are not escaped, something was thrown away.
+        more = body.count(b'"') - 2 * quoted
+        if more and more != body.replace(rb"\\", b"").count(rb"\""):
+            raise bad_request(duplicate_key(body))
 
     def _whole_numbers(self, instance: int, row: Row) -> Row:
         # 2.0 is an integer in JSON Schema, and what pandas makes of a column of integers with gaps.
-        values = list(row)
+        values: list[Any] = []  # made if one changes
         for i, name, low, high in self._whole:
-            value = values[i]
+            value = row[i]
+            if value is None:
+                continue
             if type(value) is float and value.is_integer() and low <= value <= high:
+                values = values or list(row)
                 values[i] = int(value)
             elif type(value) is float:
                 message = f"expected a whole number, got {value!r}"
                 raise bad_request(Detail(f"instances[{instance}].{name}", message))
-            elif value is not None and value > high:  # beyond the bounds that msgspec checks
+            elif value > high:  # beyond the bounds that msgspec checks
                 message = f"expected a whole number <= {high}"
                 raise bad_request(Detail(f"instances[{instance}].{name}", message))
-        return tuple(values)
+        return tuple(values) if values else row
 
     def frame(self, rows: Sequence[Row]) -> pd.DataFrame:
         """Return rows as a frame with the training frame's columns and dtypes."""

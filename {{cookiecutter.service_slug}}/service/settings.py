@@ -19,11 +19,24 @@ from service.errors import Refusal
 RENAMED = {
     name: f"{name}_SECONDS"
     for name in ("BODY_TIMEOUT", "SEND_TIMEOUT", "KEEPALIVE", "GRACEFUL_TIMEOUT")
-}
+} | {"SCRIPT_NAME": "ROOT_PATH"}  # gunicorn's own, which it takes from the environment by itself
+_ORIGIN = r"([a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+|\*)"
+
+
+# The kernel and timers take no more; and what is more is a slip of the pen.
+MOST = 1_000_000_000
 
 
 def about(description: str, ge: float | None = None, le: float | None = None) -> Meta:
+    """Return what is known of a setting; a number, which has a `ge`, is at most `le`, or MOST."""
+    if ge is not None and le is None:
+        le = MOST
     return Meta(description=description, ge=ge, le=le)
+
+
+def text_about(description: str, pattern: str, form: str) -> Meta:
+    """`form`: in words, what the whole text has to match."""
+    return Meta(description=description, pattern=rf"^({pattern})\Z", title=form)
 
 
 class FromEnvironment(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,13 +63,34 @@ class FromEnvironment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(FromEnvironment, frozen=True, kw_only=True):
-    bind_host: Annotated[str, about("address to listen on (0.0.0.0 in a container)")] = "127.0.0.1"
+    bind_host: Annotated[
+        str,
+        about("address to listen on (0.0.0.0 in a container; `::`: IPv6 too), or `unix:/a/path`"),
+    ] = "127.0.0.1"
     port: Annotated[int, about("port to listen on", 0, 65535)] = 8000
+    root_path: Annotated[
+        str,
+        text_about(
+            "path before all routes, whether a proxy strips it or not: /models/tumour",
+            r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+",
+            "a path like /models/tumour, with no slash at its end",
+        ),
+    ] = ""
+    cors_origins: Annotated[
+        str,
+        text_about(
+            "origins whose pages may call, by commas: https://app.example.com; *: all; empty: none",
+            rf"{_ORIGIN}(, ?{_ORIGIN})*",
+            "origins like https://app.example.com, separated by commas, or *",
+        ),
+    ] = ""
     web_concurrency: Annotated[
-        int, about("worker processes; 0: as many as the CPU quota allows", 0, 64)
+        int, about("worker processes; 0: as many as the CPU quota allows", 0, 1024)
     ] = 0
     artifact_dir: Annotated[Path, about("folder that training wrote")] = Path("artifact")
-    max_body_bytes: Annotated[int, about("largest request body; over it 413", 1)] = 1024 * 1024
+    max_body_bytes: Annotated[int, about("largest request body, decompressed; over it 413", 1)] = (
+        1024 * 1024
+    )
     max_instances: Annotated[int, about("most instances in one request; over it 413", 1)] = 1000
     max_batch_size: Annotated[int, about("most rows in one call of the model", 1)] = 1024
     max_queue_ms: Annotated[float, about("longest expected wait; over it 503", 1)] = 250.0
@@ -64,15 +98,25 @@ class Settings(FromEnvironment, frozen=True, kw_only=True):
     request_timeout_ms: Annotated[
         int, about("longest a request may take, and X-Request-Timeout-Ms may ask for; then 504", 1)
     ] = 30_000
+    predict_timeout_ms: Annotated[
+        int,
+        about(
+            "longest a call of the model may take, then its worker is replaced; "
+            "0: twice REQUEST_TIMEOUT_MS, but not under 10 s",
+            0,
+        ),
+    ] = 0
     body_timeout_seconds: Annotated[
-        float, about("longest a client may take to send a body; over it 408", 0.1)
+        float,
+        about("longest a client may take over a request's headers, and over its body (408)", 0.1),
     ] = 10.0
     send_timeout_seconds: Annotated[
-        float, about("longest (about) a client may take to read what it was sent", 0.1)
+        float, about("longest a client may take to read an answer", 0.1, 1_000_000)
     ] = 10.0
     keepalive_seconds: Annotated[
-        int, about("longest an idle connection stays open, or a client may take over headers", 1)
-    ] = 5
+        int,
+        about("longest an idle connection stays open; let load balancers close sooner (60 s)", 1),
+    ] = 75
     max_connections: Annotated[int, about("most open connections of a worker", 1)] = 10_000
     max_requests: Annotated[
         int, about("requests after which a worker is replaced, losing none; 0: never", 0)
@@ -101,18 +145,35 @@ class Settings(FromEnvironment, frozen=True, kw_only=True):
         return super().from_env(environ)
 
     @property
+    def origins(self) -> frozenset[str]:
+        return frozenset(self.cors_origins.replace(" ", "").split(","))
+
+    @property
     def workers(self) -> int:
         return self.web_concurrency or cpu_quota()
+
+    @property
+    def predict_timeout_seconds(self) -> float:
+        return (self.predict_timeout_ms or max(10_000, 2 * self.request_timeout_ms)) / 1e3
+
+    @property
+    def bind(self) -> str:
+        """The address as gunicorn takes it."""
+        if self.bind_host.startswith("unix:"):
+            return self.bind_host
+        return f"[{self.bind_host.strip('[]')}]:{self.port}"  # IPv6 needs the brackets
 
 
 def _wanted(annotated: Any, complaint: str) -> str:
     """Return in words what the type of a setting takes; `complaint`: msgspec's."""
     kind, meta = get_args(annotated)
+    if meta.pattern:
+        return str(meta.title)
     if choices := get_args(kind):
         return f"one of {', '.join(choices)}"
     if ", got " in complaint:
         return "a whole number" if kind is int else "a number"
-    return f"at least {meta.ge}" if meta.le is None else f"between {meta.ge} and {meta.le}"
+    return f"between {meta.ge} and {meta.le}"
 
 
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -4,6 +4,7 @@ Training writes its fingerprint into the manifest. A service of other code does 
 answer under the version and the card of a model that nobody judged.
 
     python -m service.source                          # prints the files, for the Dockerfile
+    python -m service.source steps.py                 # the same from another file
     python -m service.source artifact/manifest.json   # fails if they were edited, for `make run`
 
 It needs the standard library alone: `make image` runs without the service's environment.
@@ -23,23 +24,26 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def files(root: Path = ROOT) -> list[str]:
-    """Return model.py, then the modules of `root` that it imports, directly or through others.
+def files(root: Path = ROOT, start: str = "model.py") -> list[str]:
+    """Return `start`, then the modules of `root` that it imports, directly or through others."""
+    return [start, *modules(root, [tree(root / start)])]
+
+
+def modules(root: Path, code: list[ast.AST]) -> list[str]:
+    """Return the files of `root` that some code of model.py imports, directly or through others.
 
     Imports inside functions count, `service` does not: it is part of every image anyway.
     """
-    found = ["model.py"]
+    found = [file for module in _imported(code, []) for file in _resolve(root, module)]
     for name in found:  # which grows on the way
         for module in imports(root, name):
-            for file in _resolve(root, module):
-                if file not in found:
-                    found.append(file)
-    return ["model.py", *sorted(found[1:])]
+            found += [file for file in _resolve(root, module) if file not in found]
+    return sorted({*found} - {"model.py"})
 
 
 def fingerprint(root: Path = ROOT) -> str:
     """Return a hash of the code: comments, docstrings and layout do not count."""
-    code = [(name, _plain(_tree(root / name))) for name in files(root)]
+    code = [(name, plain(tree(root / name))) for name in files(root)]
     return hashlib.sha256(repr(code).encode()).hexdigest()
 
 
@@ -52,8 +56,11 @@ def edited(trained: str, root: Path = ROOT) -> str:
 
 def imports(root: Path, file: str) -> Iterator[list[str]]:
     """Yield the modules, by the parts of their names, that the code in `file` may mean."""
-    package = list(Path(file).parts[:-1])
-    for node in ast.walk(_tree(root / file)):
+    return _imported([tree(root / file)], list(Path(file).parts[:-1]))
+
+
+def _imported(code: list[ast.AST], package: list[str]) -> Iterator[list[str]]:
+    for node in (node for part in code for node in ast.walk(part)):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -63,7 +70,8 @@ def imports(root: Path, file: str) -> Iterator[list[str]]:
             yield from ([*start, alias.name] for alias in node.names)
 
 
-def _tree(path: Path) -> ast.AST:
+def tree(path: Path) -> ast.AST:
+    """Return a file's syntax; of one that is not Python, its bytes."""
     content = path.read_bytes()
     try:
         return ast.parse(content)
@@ -81,24 +89,24 @@ def _resolve(root: Path, module: list[str]) -> Iterator[str]:
                 break
 
 
-def _plain(node: Any) -> Any:
-    """Return a syntax tree as plain values, alike for all versions of Python.
+def plain(node: Any) -> Any:
+    """Return a syntax tree without docstrings as plain values, alike for all versions of Python.
 
     `ast.dump` is not: newer versions have fields that older ones do not know.
     """
     if isinstance(node, list):
-        return [_plain(item) for item in node]
+        return [plain(item) for item in node]
     if not isinstance(node, ast.AST):
         return node
     fields = dict(ast.iter_fields(node))
     if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
         fields["body"] = node.body[1:]
-    known = {name: _plain(value) for name, value in fields.items() if value not in (None, [])}
+    known = {name: plain(value) for name, value in fields.items() if value not in (None, [])}
     return type(node).__name__, known
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:] and sys.argv[1].endswith(".json"):
         manifest = json.loads(Path(sys.argv[1]).read_text())
         sys.exit(edited(manifest["source"]["sha256"]) or None)
-    print(*files(), sep="\n")
+    print(*files(ROOT, *sys.argv[1:]), sep="\n")

@@ -20,10 +20,12 @@ import gevent
 
 from service import metrics, tracing
 from service.artifact import Manifest
-from service.batching import Batcher, Observer
+from service.batching import Batcher
 from service.drift import Drift
+from service.log_writer import stdout
 from service.logs import AccessLog
 from service.metrics import Metrics, tag
+from service.observer import Observer
 from service.process import Process
 from service.record import Answer, RequestRecord, Row
 from service.request_id import request_id
@@ -63,9 +65,14 @@ class Telemetry(Observer):
 
         `connections`: returns how many are open. `announce`: tell of the start as an event.
         """
-        if tracing.wanted():
+        if tracing.failure:
+            log.error("there will be no traces: %s", tracing.failure)
+        elif tracing.wanted():
             self._tracing = tracing.Tracing()
-        self.metrics = metrics.connect()
+        try:
+            self.metrics = metrics.connect()
+        except Exception as error:  # an address that is none
+            log.error("there will be no metrics: %s", error)
         if self.metrics or self._tracing:
             gevent.spawn(self._report_all)
         if self.metrics is None:
@@ -86,15 +93,14 @@ class Telemetry(Observer):
 
         gevent.spawn(self.metrics.run, gauges)
 
-    def stop(self) -> bool:
-        """Deliver what is left; return whether the process can end by itself.
-
-        It would wait for ddtrace's threads, which wait for an agent that does not answer.
-        """
+    def stop(self) -> None:
+        """Deliver what is left, log lines too, as far as it is taken within a few seconds."""
         self._report(len(self._ended))
         if self.metrics:
             self.metrics.stop()
-        return self._tracing is None or self._tracing.stop()
+        if self._tracing:
+            self._tracing.stop()
+        stdout.flush()
 
     def begin(self, environ: Mapping[str, Any], route: str) -> RequestRecord:
         """Take note of a request's arrival. `route`: see RequestRecord."""

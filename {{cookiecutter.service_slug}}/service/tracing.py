@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # it imports gevent, before which ddtrace must be loaded
     from service.record import RequestRecord
@@ -33,6 +34,8 @@ DEFAULTS = {
     "DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED": "false",
     "DD_TRACE_OTEL_CTX_ENABLED": "false",  # a Python call at each switch of greenlets
 }
+# Why there are no traces although they are wanted.
+failure = ""
 # Headers that tell of a trace upstream, in the styles that ddtrace reads by default.
 _UPSTREAM = ("HTTP_TRACEPARENT", "HTTP_X_DATADOG_TRACE_ID", "HTTP_X_B3_TRACEID", "HTTP_B3")
 
@@ -53,11 +56,29 @@ def continues(environ: Mapping[str, Any]) -> bool:
 def load(environ: MutableMapping[str, str] = os.environ) -> None:
     """Load ddtrace. In gunicorn's arbiter and before gevent's patches, or workers would serialise.
 
-    Its environment variables must be complete by now.
+    Its environment variables must be complete by now. One that it cannot read leaves the service
+    without traces, which it says when it starts.
     """
+    global failure
     for name, value in DEFAULTS.items():
         environ.setdefault(name, value)
-    import ddtrace.auto  # noqa: F401
+    _reach_agent_directly(environ)
+    try:
+        import ddtrace.auto  # noqa: F401
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+
+
+def _reach_agent_directly(environ: MutableMapping[str, str]) -> None:
+    """Except the agent, and this machine, from a proxy that the environment names."""
+    agent = environ.get("DD_AGENT_HOST", "")
+    with suppress(ValueError):
+        agent = urlsplit(environ.get("DD_TRACE_AGENT_URL", "")).hostname or agent
+    # The first is Python's choice, the second ddtrace's.
+    excepted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if excepted != "*":
+        hosts = ",".join(filter(None, (excepted, "localhost,127.0.0.1,::1", agent)))
+        environ["no_proxy"] = environ["NO_PROXY"] = hosts
 
 
 class Call(NamedTuple):
@@ -90,11 +111,9 @@ class Tracing:
         self._processors = aggregator.sampling_processor, aggregator.tags_processor
         self._writer = aggregator.writer
 
-    def stop(self) -> bool:
-        """Send what is left; return whether the agent took it within STOP_SECONDS."""
-        began = time.monotonic()
+    def stop(self) -> None:
+        """Send what is left; gives up after STOP_SECONDS."""
         self._tracer.shutdown(timeout=STOP_SECONDS)
-        return time.monotonic() - began < STOP_SECONDS
 
     def span(self, record: RequestRecord) -> Any:
         """Return a request's span, which continues the client's trace if it sent one."""

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
+import socket
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import gevent
-from gunicorn.http import parser
-from gunicorn.http.unreader import SocketUnreader
+from gunicorn import util
 from gunicorn.workers.ggevent import GeventWorker
+from werkzeug.http import HTTP_STATUS_CODES
 
-from service import plain_http
-from service.lifecycle import Retirement
+from service import gunicorn_http, plain_http
+from service.arbiter import LEAVING, TELL_AFTER_SECONDS
+from service.errors import error_content
+from service.lifecycle import LAST_CALL_SECONDS, Retirement
+from service.settings import Settings
+from service.sockets import has_data
+from service.turns import take_turns
 
-# gevent changes greenlets only where a socket has nothing to give. One connection that always has
-# more, a body without end or requests in a row, would keep all others waiting; so it pauses.
-TURN_SECONDS = 0.005
-_turn_began = 0.0
-
-
-def take_turns() -> None:
-    """Let the other connections have a turn, unless they have just had one."""
-    global _turn_began
-    if time.monotonic() - _turn_began > TURN_SECONDS:
-        gevent.sleep(1e-6)  # sleep(0) may come back without a look at the sockets
-        _turn_began = time.monotonic()
-
-
-class _Unreader(SocketUnreader):  # type: ignore[misc]
-    # gunicorn copies what it holds for each KiB of a body that it throws away.
-    max_body_chunk = 64 * 1024
-
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        take_turns()
-        received: bytes = super().chunk(size_hint)
-        return received
-
-
-parser.SocketUnreader = _Unreader  # gunicorn has no setting for it
+MOST_IDS = 10  # of requests, in one line
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -48,18 +32,70 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     alive: bool
     max_requests: int
+    sockets: list[Any]
     # A number among those of the running workers, from 0; lifecycle.py gives it before the fork.
     index: int
     connections = 0
+    wsgi: Any = None  # until it is loaded
+    patience: float = TELL_AFTER_SECONDS  # the arbiter's, until it serves
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.made = time.monotonic()
+        self.state = mmap.mmap(-1, 1)  # a byte that the arbiter sees, too: see arbiter.py
 
     def init_process(self) -> None:
-        self._retirement = Retirement(self.max_requests, self.cfg.keepalive)
-        self.max_requests = sys.maxsize  # gunicorn's own check would end it without a successor
+        settings = Settings.from_env()
+        self._head_seconds = settings.body_timeout_seconds
+        self._send_seconds = settings.send_timeout_seconds
+        self._last_call = min(self.cfg.keepalive, LAST_CALL_SECONDS)
+        self._idle: set[Any] = set()  # connections whose next request has not begun
+        self._seen_alive = time.monotonic()
+        address = self.cfg.address[0]
         self._constants = {
-            "SERVER_PORT": str(self.cfg.address[0][1]),
+            # A Unix socket has no port, but WSGI demands one.
+            "SERVER_PORT": "80" if isinstance(address, str) else str(address[1]),
             "wsgi.multiprocess": self.cfg.workers > 1,
         }
+        # A process that predict forks would keep the port when the service is gone.
+        os.register_at_fork(after_in_child=self._close_listeners)
         super().init_process()
+
+    def _close_listeners(self) -> None:
+        listeners, self.sockets = self.sockets, []  # once: a child of the child has other files
+        for listener in listeners:
+            os.close(listener.fileno())  # not its close, which disturbs the parent's event loop
+
+    def load_wsgi(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it has nobody to answer yet
+        super().load_wsgi()
+
+    def run(self) -> None:
+        # A successor will need about as long to be here.
+        self._overlap = 2 * (time.monotonic() - self.made)
+        self._retirement = Retirement(self.max_requests, self._last_call + self._overlap)
+        self.max_requests = sys.maxsize  # gunicorn's own check would end it without a successor
+        super().run()
+
+    def notify(self) -> None:
+        """Called every second, before and while the worker stops."""
+        super().notify()
+        self._replace_if_stuck()
+        self._close_idle_if_leaving()
+
+    def _close_idle_if_leaving(self) -> None:
+        now = time.monotonic()
+        if self.alive:
+            self._seen_alive = now
+        elif now - self._seen_alive > self._last_call:
+            for client in self._idle:
+                with suppress(OSError):  # it may just have gone
+                    if not has_data(client):
+                        client.shutdown(socket.SHUT_RD)
+
+    def timeout_ctx(self) -> Any:
+        """Return the time that gunicorn gives a client to send a request's head."""
+        return gevent.Timeout(self._head_seconds, False)  # type: ignore[arg-type]
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection: plain requests here, and from the first other one on in gunicorn."""
@@ -69,29 +105,96 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 super().handle(listener, client, addr)
         finally:
             self.connections -= 1
+            self._idle.discard(client)
 
-    def handle_request(self, *args: Any) -> None:
-        take_turns()
+    def handle_request(self, listener_name: Any, req: Any, client: Any, addr: Any) -> None:
+        if req.req_number > 1:
+            take_turns()
         self._retire_if_due(self.nr + 1)
-        super().handle_request(*args)
+        client.settimeout(self._send_seconds)
+        super().handle_request(listener_name, req, client, addr)
+        # After a malformed body, gunicorn does not look for a request any more.
+        if self.cfg.is_ssl or req.body.failed or req.unreader.buf.getvalue():
+            return
+        try:
+            self._next_request(client)
+        except OSError:
+            raise StopIteration from None  # by which gunicorn knows that it is over
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer what gunicorn could not read, or failed at, and report it as any other request."""
+        telemetry, engine = (self.wsgi.extensions[name] for name in ("telemetry", "engine"))
+        environ = {"REQUEST_METHOD": getattr(req, "method", None) or "OTHER"}
+        record = telemetry.begin(environ, "other")
+        status, message = gunicorn_http.status_of(exc), "internal error"
+        if status == 500:
+            record.error = exc
+        else:
+            record.reason = type(exc).__name__
+            message = f"{HTTP_STATUS_CODES[status]}: {str(exc)[:200]}"
+        content = error_content(environ, message)
+        telemetry.end(record, environ, status)
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(content))),
+            ("X-Request-Id", record.request_id),
+            ("X-Model-Version", engine.manifest.version),
+        ]
+        head = plain_http.head(f"{status} {HTTP_STATUS_CODES[status]}", headers, keep=False)
+        try:
+            util.write_nonblock(client, head + content)
+        except OSError:
+            pass  # gone, or never reads: there is nobody to tell
+
+    def _replace_if_stuck(self) -> None:
+        batcher = self.wsgi.extensions["engine"].batcher
+        if self.alive and (records := batcher.give_up()) is not None:
+            self.wsgi.extensions["engine"].ready = False
+            self.alive = False
+            self._make_room(0)
+            gevent.sleep(0.1)  # those that are answered only now have no id before
+            ids = [record.request_id for record in records[:MOST_IDS]]
+            more = f" and {len(records) - MOST_IDS} more" if len(records) > MOST_IDS else ""
+            self.log.error(
+                "The model does not answer: replacing this worker. Requests in its call: %s%s",
+                ", ".join(ids),
+                more,
+            )
 
     def _retire_if_due(self, requests: int) -> None:
         if self.alive and self._retirement.due(requests):
             self.log.info("Retiring after %d requests", requests)
-            self.alive = False
-            # gunicorn would fork a successor only when this process has ended, which waits for
-            # connections that their clients keep. So it is asked for one worker more.
-            os.kill(self.ppid, signal.SIGTTIN)
+            # It serves on while its successor starts.
+            self._make_room(self._overlap)
+
+    def _make_room(self, serving_seconds: float) -> None:
+        """Have the arbiter make a successor now; leave in so many seconds.
+
+        gunicorn would fork one only when this process has ended, which waits for connections that
+        their clients keep.
+        """
+        self.state[0] = LEAVING  # the arbiter counts it no more,
+        os.kill(self.ppid, signal.SIGCHLD)  # and looks now
+        gevent.spawn_later(serving_seconds, setattr, self, "alive", False)
+
+    def _next_request(self, client: Any) -> bytes:
+        """Wait for a request; return what has come of it. From then on sending has a timeout."""
+        client.settimeout(self.cfg.keepalive)
+        self._idle.add(client)
+        seen = plain_http.peek(client)
+        self._idle.discard(client)
+        client.settimeout(self._send_seconds)
+        return seen
 
     def _serve_plain(self, client: Any, addr: Any) -> bool:
         """Answer plain requests; return whether the connection has ended with them."""
-        client.settimeout(self.cfg.keepalive)
         try:
-            while environ := plain_http.take(client):
-                environ["REMOTE_ADDR"] = addr[0]
+            while environ := plain_http.take(client, self._next_request(client)):
+                environ["REMOTE_ADDR"] = addr[0] if addr else ""  # a Unix socket's client has none
                 environ |= self._constants
                 if not self._answer(environ, client):
                     break
+                take_turns(client)
             else:
                 return False
         except OSError:
@@ -102,7 +205,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _answer(self, environ: dict[str, Any], client: Any) -> bool:
         """Run the application and send what it says; return whether the connection stays open."""
         environ["service.arrived"] = time.perf_counter()
-        take_turns()
         self.nr += 1
         self._retire_if_due(self.nr)
         started: Any = None
@@ -131,4 +233,4 @@ class Worker(GeventWorker):  # type: ignore[misc]
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()
-        return keep and environ["wsgi.input"].finish(self.cfg.keepalive)
+        return keep and environ["wsgi.input"].finish(self._head_seconds)

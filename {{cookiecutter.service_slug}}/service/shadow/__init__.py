@@ -26,7 +26,7 @@ from service.settings import Settings
 from service.shadow.candidate import Candidate
 from service.shadow.comparison import Comparator, read_rules
 from service.shadow.copies import Queue
-from service.shadow.events import PATIENCE_SECONDS, Events
+from service.shadow.events import Events
 from service.shadow.faults import log, repeat
 from service.shadow.guard import LAG_CHECK_SECONDS, SWITCH_SECONDS, Guard
 from service.shadow.judge import Judge
@@ -36,7 +36,8 @@ from service.shadow.sender import Sender
 from service.shadow.settings import ShadowSettings
 
 RULES = Path("shadow-rules.toml")
-JUDGE_SECONDS, FLUSH_SECONDS, GAUGES_SECONDS = 0.1, 0.2, 1.0
+JUDGE_SECONDS, GAUGES_SECONDS = 0.1, 1.0
+PATIENCE_SECONDS = 1.0  # longest that the start of a worker waits for the switch file
 
 
 def shadow(manifest: Manifest, service: Settings) -> Shadow | Candidate | None:
@@ -85,7 +86,6 @@ class Shadow:
         for seconds, step in (
             (LAG_CHECK_SECONDS, self._guard.lag.check),
             (JUDGE_SECONDS, lambda: self._judge.judge(lambda: wait_until_idle(JUDGE_SECONDS))),
-            (FLUSH_SECONDS, self._events.flush),
             (GAUGES_SECONDS, self._gauges),
             (SWITCH_SECONDS, self._guard.switch.read),
             (COUNTS_SECONDS, lambda: self._record.counts(queued=self._left)),
@@ -105,7 +105,6 @@ class Shadow:
         self._greenlets.clear()
         self._judge.judge(pause=lambda: None)
         self._record.counts(queued=0, lost_at_exit=self._left)
-        self._events.flush_patiently()
 
     @property
     def _left(self) -> int:

@@ -50,4 +50,3 @@ class Candidate:
             "cpu_seconds": round(time.process_time() - self._cpu, 3),
         }
         self._events.write("shadow usage", "shadow.usage", fields)
-        self._events.flush_patiently()
