@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from service.artifact import Input, Manifest
-from training import pages, performance, plots
+from training import pages, plots
 from training.confidence import Interval, intervals
+from training.confusion import MAX_CLASSES, confusion, frequent_classes
+from training.curves import curves
 from training.evaluate import Evaluation
 from training.figures import Plot
 from training.gates import Gate
 from training.intervals import wilson
 from training.plots import label, number
+from training.residuals import residuals
 
 MAX_HISTOGRAMS = 30
 MAX_CATEGORIES = 12
@@ -52,21 +56,34 @@ def render_card(manifest: Manifest, evaluation: Evaluation) -> str:
 
     `manifest.files` may be empty: the card itself is one of the files.
     """
-    score = "accuracy" if evaluation.kind == "classification" else "R²"
-    pictures = performance.draw(evaluation) if evaluation.kind != "other" else []
-    if evaluation.importance:
-        pictures.append(plots.importance(evaluation.importance, score))
+    return TEMPLATE.render(sections(manifest, evaluation, performance(evaluation)))
+
+
+def performance(evaluation: Evaluation, live: Evaluation | None = None) -> list[Plot]:
+    """Return the pictures in which the live model, judged on the same rows, may stand beside."""
+    if evaluation.kind == "regression":
+        return residuals(evaluation, live)
+    return curves(evaluation, live)
+
+
+def sections(manifest: Manifest, evaluation: Evaluation, pictures: list[Plot]) -> dict[str, Any]:
+    """Return what card.html shows; `pictures` are those of `performance`."""
     found = intervals(evaluation, manifest.seed)
-    return TEMPLATE.render(
-        manifest=manifest,
-        evaluation=evaluation,
-        intervals=found,
-        verdicts=[_verdict(text, evaluation.metrics, found) for text in manifest.gates],
-        guess=_guess(evaluation),
-        classes=_class_rows(evaluation),
-        plots=pictures,
-        spreads=_spreads(manifest, evaluation),
-    )
+    if evaluation.kind == "classification":
+        pictures = [confusion(evaluation), *pictures]
+    if evaluation.importance:
+        score = "accuracy" if evaluation.kind == "classification" else "R²"
+        pictures = [*pictures, plots.importance(evaluation.importance, score)]
+    return {
+        "manifest": manifest,
+        "evaluation": evaluation,
+        "intervals": found,
+        "verdicts": [_verdict(text, evaluation.metrics, found) for text in manifest.gates],
+        "guess": _guess(evaluation),
+        "classes": _class_rows(evaluation),
+        "plots": pictures,
+        "spreads": _spreads(manifest, evaluation),
+    }
 
 
 def _verdict(text: str, metrics: dict[str, float], found: dict[str, Interval]) -> Verdict:
@@ -100,7 +117,7 @@ def _guess(evaluation: Evaluation) -> str:
 
 def _class_rows(evaluation: Evaluation) -> list[ClassRow]:
     found = []
-    for name in performance.frequent_classes(evaluation, performance.MAX_CLASSES):
+    for name in frequent_classes(evaluation, MAX_CLASSES):
         true, said = evaluation.truth == name, evaluation.answer == name
         hits, rows, answers = (int(np.sum(mask)) for mask in (true & said, true, said))
         found.append(ClassRow(str(name), rows, _share(hits, rows), answers, _share(hits, answers)))
@@ -147,9 +164,9 @@ def _interval(found: Interval) -> str:
     return " to ".join(number(end, 3) for end in found)
 
 
-TEMPLATE = pages.load(
-    pages.TEMPLATES / "card.html",
-    number=number,
-    interval=_interval,
-    allowed=_allowed,
-)
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": number,
+    "interval": _interval,
+    "allowed": _allowed,
+}
+TEMPLATE = pages.load(pages.TEMPLATES / "card.html", **FILTERS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -27,16 +29,42 @@ class Data:
     group: pd.Series[Any] | None = None
     time: pd.Series[Any] | None = None
 
+    def digest(self) -> str:
+        return digest(self.frame, self.truth, self.weights, self.group, self.time)
+
     def take(self, rows: Array) -> Data:
         """Return the rows at these positions, or where a mask is true, numbered anew."""
         parts = (self.frame, self.truth, self.weights, self.group, self.time)
         return Data(*(None if p is None else p.loc[rows].reset_index(drop=True) for p in parts))  # type: ignore[arg-type]
 
 
-def load(user: Any, options: Options) -> Data:
-    """Call the owner's load_data; raises TrainingError for what it may not return."""
-    with owners("load_data"):
-        returned = user.load_data()
+def digest(*parts: pd.DataFrame | pd.Series[Any] | None) -> str:
+    """Return a hash of tables: names and dtypes of their columns, and their values in order."""
+    found = hashlib.sha256()
+    for part in parts:
+        columns = [] if part is None else [*part.items()] if part.ndim == 2 else [("", part)]
+        about = [(str(name), _dtype(column.dtype)) for name, column in columns]
+        found.update(msgspec.json.encode(None if part is None else about))
+        if part is not None:
+            found.update(_hashes(part).to_numpy().tobytes())
+    return found.hexdigest()
+
+
+def _dtype(dtype: Any) -> list[str]:
+    if isinstance(dtype, pd.CategoricalDtype):
+        return [f"ordered {dtype.ordered}", *map(repr, dtype.categories)]
+    return [str(dtype)]
+
+
+def _hashes(values: pd.DataFrame | pd.Series[Any]) -> pd.Series[Any]:
+    try:
+        return pd.util.hash_pandas_object(values, index=False)
+    except TypeError:  # lists and the like, which have no hash
+        return pd.util.hash_pandas_object(values.astype(str), index=False)
+
+
+def checked(returned: Any, options: Options) -> Data:
+    """Return what load_data, or prepare, returned; raises TrainingError for what it may not be."""
     parts: Any = returned if isinstance(returned, tuple | list) else (returned,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], pd.DataFrame):
         got = ", ".join(type(part).__name__ for part in parts[:5])

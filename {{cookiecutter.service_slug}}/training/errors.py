@@ -31,7 +31,7 @@ def owners(step: str, hint: str = "") -> Iterator[None]:
         yield
     except TrainingError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
@@ -41,7 +41,7 @@ def owners(step: str, hint: str = "") -> Iterator[None]:
         raise TrainingError(f"{step}: {in_one_line(error)}{hint}", trace) from error
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """Return the error's message, and its type unless that says nothing."""
     message = " ".join(str(error).split())[:LONGEST]
     if message and type(error) in (ValueError, TypeError, RuntimeError):
@@ -50,7 +50,7 @@ def in_one_line(error: Exception) -> str:
 
 
 def _is_owners(path: Path) -> bool:
-    ours = ROOT / "service", ROOT / "training", LIBRARY
+    ours = ROOT / "service", ROOT / "training", ROOT / "pipeline", LIBRARY
     return (
         path.is_absolute()
         and not any(path.is_relative_to(folder) for folder in ours)

@@ -20,6 +20,7 @@ from training.kinds import Kind, classes_of, kind_of, strata
 
 Array = np.ndarray[Any, Any]
 Judge = Callable[[Any, pd.DataFrame, pd.DataFrame], Any]
+OwnMeasure = Callable[[Array], dict[str, float]]  # the owner's metrics at positions of rows
 MOST_NAMED = 10
 RARE = 0.1  # the share of rows below which the rarer of two classes wants metrics of its own
 
@@ -92,8 +93,14 @@ def evaluate(
             raise
         found = _nothing(kept)
     if judge is not None:
-        found.metrics.update(_judged(judge, kept, answers))
+        found.metrics.update(_judged(judge, kept, pd.DataFrame(list(answers))))
     return found
+
+
+def judged_at(judge: Judge, kept: Data, answers: Sequence[Answer]) -> OwnMeasure:
+    """Return what tells the owner's metrics of some of the rows of `kept`, by their positions."""
+    table = pd.DataFrame(list(answers))
+    return lambda rows: _judged(judge, kept.take(rows), table.iloc[rows].reset_index(drop=True))
 
 
 def _compare(model: Any, kept: Data, said: Array, truth: Any, positive: Any) -> Evaluation:
@@ -196,11 +203,11 @@ def _probability(model: Any, frame: pd.DataFrame, classes: int) -> tuple[Array |
     return np.hstack([found, np.zeros((len(frame), classes - known))]), []
 
 
-def _judged(judge: Judge, kept: Data, answers: Sequence[Answer]) -> dict[str, float]:
+def _judged(judge: Judge, kept: Data, answers: pd.DataFrame) -> dict[str, float]:
     # With the columns of GROUP and TIME: rankings are judged by group.
     split_by = {str(c.name): c for c in (kept.group, kept.time) if c is not None}
     with owners("judge"):
-        found = judge(kept.truth, pd.DataFrame(list(answers)), kept.frame.assign(**split_by))
+        found = judge(kept.truth, answers, kept.frame.assign(**split_by))
     if not isinstance(found, Mapping):
         raise TrainingError(
             f'judge: returned {type(found).__name__}, expected {{"name of a metric": number}}'

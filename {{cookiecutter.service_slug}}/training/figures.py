@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,12 @@ def one_plot(width: float = 5.2, height: float = 3.7) -> tuple[Figure, Axes]:
     """Return a figure of so many inches with one plot, and the axes to draw on."""
     figure = canvas(width, height)
     return figure, figure.add_subplot()
+
+
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Put the legend below the plots, where it hides nothing."""
+    columns = 2 if max(map(len, labels)) < 36 else 1
+    figure.legend(list(handles), list(labels), loc="outside lower center", ncols=columns)
 
 
 def svg(figure: Figure) -> str:

@@ -23,7 +23,11 @@ REQUIRED = {
 
 @dataclass(frozen=True)
 class Options:
-    """`group` and `time` are columns by which rows are kept aside; at most one of them is set."""
+    """`group` and `time` are columns by which rows are kept aside; at most one of them is set.
+
+    `margin` is how much worse than the live model still counts as good. `smoke`: few rows, to see
+    whether all works, and gates that bind nobody.
+    """
 
     test_share: float
     seed: int
@@ -32,7 +36,9 @@ class Options:
     group: str | None
     time: str | None
     importance_seconds: float
+    margin: float
     judge: Callable[..., Any] | None
+    smoke: bool = False
 
 
 def read(user: Any) -> Options:
@@ -44,9 +50,14 @@ def read(user: Any) -> Options:
         raise TrainingError(f"TEST_SHARE: {user.TEST_SHARE!r} is no share between 0 and 1")
     if not isinstance(user.GATES, list | tuple) or not all(isinstance(g, str) for g in user.GATES):
         raise TrainingError('GATES: expected a list of texts, such as ["accuracy >= 0.9"]')
+    if not isinstance(user.SEED, int) or not 0 <= user.SEED < 2**32:
+        raise TrainingError(f"SEED: {user.SEED!r} is no whole number from 0 to 2**32 - 1")
     seconds = getattr(user, "IMPORTANCE_SECONDS", 20)
     if not _is_number(seconds) or seconds < 0:
         raise TrainingError(f"IMPORTANCE_SECONDS: {seconds!r} is no number of seconds, 0 or more")
+    margin = getattr(user, "MARGIN", 0.01)
+    if not _is_number(margin) or not 0 <= margin < 1:
+        raise TrainingError(f"MARGIN: {margin!r} is no share between 0 and 1")
     group, time = getattr(user, "GROUP", None), getattr(user, "TIME", None)
     if group is not None and time is not None:
         raise TrainingError("GROUP and TIME: rows are kept aside by one of them; remove the other")
@@ -58,6 +69,7 @@ def read(user: Any) -> Options:
         group=group,
         time=time,
         importance_seconds=seconds,
+        margin=margin,
         judge=getattr(user, "judge", None),
     )
 

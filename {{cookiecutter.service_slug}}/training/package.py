@@ -1,7 +1,7 @@
-"""The last step of training: all that serving needs, written as one artifact.
+"""The last step of training: all that serving needs, made into one artifact.
 
-Its files carry their own sha256 in their names, and the manifest is replaced last, in one rename:
-at every moment, whatever crashes, the folder holds either the old artifact or the new one, whole.
+Its files carry their own sha256 in their names, and `install` replaces the manifest last, in one
+rename: whatever crashes, a folder holds either the old artifact or the new one, whole.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ from training.golden import choose
 from training.independence import answer_alike
 from training.inputs import histogram, plain_rows
 from training.privacy import is_free_text, texts
-from training.serving import served
+from training.serving import Served, served
 
 ROOT = Path(__file__).parent.parent
+UNWRITABLE = "the model cannot be written by pickle"
 PICKLE_HINT = (
     "; classes and functions that it is made of must stand at the top of model.py, and what cannot "
     "be pickled, as a session of onnxruntime, wants a class with __getstate__ and __setstate__"
@@ -47,9 +48,13 @@ FINGERPRINT, MODULES = source.fingerprint(), source.files()
 
 @dataclass(frozen=True)
 class Training:
-    """What the steps before packaging found; `answers` are those to the held-out rows, in order."""
+    """What the steps before packaging found.
+
+    `data` is the hash of what was loaded; `answers` are those to the held-out rows, in order.
+    """
 
     origin: str
+    data: str
     seed: int
     gates: list[str]
     frame: pd.DataFrame
@@ -62,27 +67,49 @@ class Training:
     evaluation: Evaluation
 
 
-def package(folder: Path, done: Training) -> Manifest:
-    """Write the artifact of a training to `folder`, in place of the one there."""
-    model = io.BytesIO()
-    with owners("the model cannot be written by pickle", PICKLE_HINT):
-        joblib.dump(done.estimator, model)
-    manifest = _manifest(done)
-    manifest = replace(manifest, runtime=_serve(manifest, model.getvalue()))
+@dataclass(frozen=True)
+class Packaged:
+    """`files`: the artifact's, by name. `note`: a line that the owner should know of, or ""."""
+
+    manifest: Manifest
+    files: dict[str, bytes]
+    note: str
+
+
+def package(done: Training) -> Packaged:
+    """Return the artifact of a training; raises TrainingError if it would not serve."""
+    stream = io.BytesIO()
+    with owners(UNWRITABLE, PICKLE_HINT):
+        joblib.dump(done.estimator, stream)
+    model = stream.getvalue()
+    manifest = replace(draft(done), golden=_golden(done))
+    trial = _serve(manifest, model)
+    manifest = replace(manifest, runtime=trial.runtime, per_worker=trial.lost_threads > 0)
     manifest = replace(manifest, version=_version(manifest))
     card = render_card(manifest, done.evaluation).encode()
-    folder.mkdir(parents=True, exist_ok=True)
     files: dict[Literal["model", "card"], File] = {
-        "model": _write_file(folder, "model", ".joblib", model.getvalue()),
-        "card": _write_file(folder, "card", ".html", card),
+        "model": _file("model", ".joblib", model),
+        "card": _file("card", ".html", card),
     }
     manifest = replace(manifest, files=files)
-    _commit(folder, manifest)
-    return manifest
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    named = {files["model"].path: model, files["card"].path: card, artifact.MANIFEST: content}
+    return Packaged(manifest, named, trial.note)
 
 
-def _serve(manifest: Manifest, model: bytes) -> dict[str, str]:
-    """Have the model served once, with an empty card; return the versions that it needs."""
+def install(folder: Path, files: dict[str, bytes]) -> None:
+    """Make an artifact the one in `folder`, then remove what the one before it left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda name: name == artifact.MANIFEST):
+        _replace(folder / name, files[name])
+    for pattern in ("model-*", "card-*", "*.partial"):
+        for path in folder.glob(pattern):
+            if path.name not in files:
+                path.unlink()
+
+
+def _serve(manifest: Manifest, model: bytes) -> Served:
+    """Have the model served once, with an empty card."""
     files: dict[Literal["model", "card"], File] = {
         "model": _file("model", ".joblib", model),
         "card": _file("card", ".html", b""),
@@ -101,24 +128,6 @@ def _file(stem: str, suffix: str, content: bytes) -> File:
     return File(path=f"{stem}-{sha256[:12]}{suffix}", sha256=sha256, bytes=len(content))
 
 
-def _write_file(folder: Path, stem: str, suffix: str, content: bytes) -> File:
-    """Write a file of the artifact under a name that holds its hash; nothing is overwritten."""
-    file = _file(stem, suffix, content)
-    _replace(folder / file.path, content)
-    return file
-
-
-def _commit(folder: Path, manifest: Manifest) -> None:
-    """Make the artifact current, then remove what the one before it left."""
-    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    _replace(folder / artifact.MANIFEST, content)
-    keep = {artifact.MANIFEST} | {file.path for file in manifest.files.values()}
-    for pattern in ("model-*", "card-*", "*.partial"):
-        for path in folder.glob(pattern):
-            if path.name not in keep:
-                path.unlink()
-
-
 def _replace(path: Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as stream:
@@ -128,11 +137,11 @@ def _replace(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _manifest(done: Training) -> Manifest:
-    """Return the manifest, but for what is known later: files, versions of the model's packages,
-    and what follows from them, the version.
+def draft(done: Training) -> Manifest:
+    """Return the manifest, but for what only packaging tells: golden rows, files, the versions of
+    the model's packages, and what follows from them, the version.
     """
-    golden, evaluation = _golden(done), done.evaluation
+    evaluation = done.evaluation
     fields = [_field(field, done.answers) for field in done.predictor.fields]
     return Manifest(
         format=artifact.FORMAT,
@@ -142,7 +151,7 @@ def _manifest(done: Training) -> Manifest:
         files={},
         runtime=artifact.runtime_versions(),
         source=_source(),
-        data=_data(done),
+        data=Data(origin=done.origin, rows=len(done.frame), sha256=done.data),
         seed=done.seed,
         inputs=done.inputs,
         outputs=Outputs(kind=evaluation.kind, classes=evaluation.classes, fields=fields),
@@ -160,7 +169,7 @@ def _manifest(done: Training) -> Manifest:
                 if field.public and field.type in ("float", "int", "bool", "string")
             },
         ),
-        golden=golden,
+        golden=Golden(instances=[], predictions=[]),
     )
 
 
@@ -171,6 +180,7 @@ def _version(manifest: Manifest) -> str:
     packages give the same version again.
     """
     content = (
+        manifest.format,
         manifest.source.sha256,
         manifest.data.sha256,
         manifest.seed,
@@ -204,32 +214,20 @@ def _golden(done: Training) -> Golden:
     )
 
 
-def _data(done: Training) -> Data:
-    digest = hashlib.sha256(msgspec.json.encode(list(done.frame.columns)))
-    for values in (done.frame, done.truth, done.weights):
-        if values is not None:
-            digest.update(_hashes(values).to_numpy().tobytes())
-    return Data(origin=done.origin, rows=len(done.frame), sha256=digest.hexdigest())
-
-
-def _hashes(values: pd.DataFrame | pd.Series[Any]) -> pd.Series[Any]:
-    try:
-        return pd.util.hash_pandas_object(values, index=False)
-    except TypeError:  # lists and the like, which have no hash
-        return pd.util.hash_pandas_object(values.astype(str), index=False)
-
-
 def _source() -> Source:
     def git(*arguments: str) -> str | None:
+        # As the tag of `make image` has it: no manifest of k8s/, and no neighbour, is in the image.
+        command = ["git", "-C", str(ROOT), *arguments, "--", ".", ":!k8s"]
         try:
-            done = subprocess.run(
-                ["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True
-            )
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None  # git is missing here, or the repository is
         return done.stdout.strip()
 
-    sha = git("rev-parse", "HEAD")
-    status = git("status", "--porcelain") if sha else None
-    dirty = None if status is None else bool(status)
-    return Source(git_sha=sha, dirty=dirty, sha256=FINGERPRINT, modules=MODULES)
+    if sha := git("log", "-1", "--format=%H"):
+        dirty = None if (status := git("status", "--porcelain")) is None else bool(status)
+    else:
+        # In the image that trains, which knows what it was made from.
+        sha, _, edited = os.environ.get("REVISION", "").removeprefix("nogit").partition("-")
+        dirty = bool(edited) if sha else None
+    return Source(git_sha=sha or None, dirty=dirty, sha256=FINGERPRINT, modules=MODULES)

@@ -7,35 +7,85 @@ requirements.txt can be imported: not those that training or development bring b
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gevent.exceptions import LoopExit
 from packaging.utils import canonicalize_name
 
+from service.arbiter import START_SECONDS
 from training.errors import TrainingError
 from training.requirements import ROOT, installed
+from training.threads import TOO_EARLY, lost_by_fork, own_megabytes, refuse_pools
+
+REFUSED = 3  # the exit code of the fresh process
 
 
-def served(folder: Path) -> dict[str, str]:
-    """Start the service on the artifact in `folder`; return the versions that its model needs.
+@dataclass(frozen=True)
+class Served:
+    """What a start of the service showed.
 
-    Those are the versions of Python and of all packages that the model's classes come from, or that
-    the code beside it uses. Raises TrainingError if a service would not start.
+    `runtime`: the versions of Python and of all packages that the model's classes come from, or
+    that the code beside it uses. `lost_threads`: how many would not survive a fork; `megabytes`:
+    what the model and its packages take.
     """
+
+    runtime: dict[str, str]
+    lost_threads: int
+    megabytes: int
+
+    @property
+    def note(self) -> str:
+        """What the owner should know of it, in a line, or ""."""
+        if not self.lost_threads:
+            return ""
+        return (
+            f"loading starts {self.lost_threads} threads, which no fork brings along, so each "
+            f"worker loads the model by itself: {self.megabytes} MB for each"
+        )
+
+
+def served(folder: Path) -> Served:
+    """Start the service on the artifact in `folder`; raises TrainingError if it would not start."""
     command = [sys.executable, "-m", "training.serving", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        # OpenMP's threads belong to the thread that makes them work. Those that loading needs are
+        # no loss to the service, which predicts in another; so let there be none to count.
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = done.communicate(timeout=START_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise TrainingError(
+            f"served, this model would not answer within {START_SECONDS} s: see what predict waits "
+            "for (multiprocessing.Pool waits for ever there; a pool of concurrent.futures that "
+            "predict makes by itself does not)"
+        ) from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(done.pid, signal.SIGKILL)  # what predict has started, too
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise TrainingError(said[-1])
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        # Refused, it says why last; ended otherwise, it may have said anything.
+        said = output if done.returncode == REFUSED else errors
+        raise TrainingError([f"it ended with {done.returncode}", *said.strip().splitlines()][-1])
+    return Served(**json.loads(output.splitlines()[-1]))
 
 
 class Production(PathFinder):
@@ -53,6 +103,9 @@ class Production(PathFinder):
 
 
 def main(folder: Path) -> None:
+    from service import patching
+
+    patching.patch()
     production = installed()
     packages = {
         module: {canonicalize_name(name) for name in names}
@@ -62,7 +115,7 @@ def main(folder: Path) -> None:
     Production.hidden = hidden.keys() - {path.stem for path in ROOT.iterdir()}
     sys.meta_path[sys.meta_path.index(PathFinder)] = Production
     try:
-        modules = _start(folder)
+        modules, lost_threads, megabytes = _start(folder)
     except Exception as error:
         for module in _missing(error):
             if module in Production.hidden:
@@ -70,18 +123,23 @@ def main(folder: Path) -> None:
                     f"serving needs {hidden[module]}, which is not in requirements.txt: "
                     f"add it there, then run `make lock`"
                 )
-        sys.exit(f"served, this model would fail: {' '.join(str(error).split())}")
+        waits = isinstance(error.__cause__, LoopExit)
+        reason = TOO_EARLY if waits else " ".join(str(error).split())
+        sys.exit(f"served, this model would fail: {reason}")
     from service.artifact import RUNTIME_PACKAGES, runtime_versions
 
     used = {name for module in modules for name in packages.get(module, set()) & production}
-    print(json.dumps(runtime_versions(sorted(used.union(RUNTIME_PACKAGES)))))
+    runtime = runtime_versions(sorted(used.union(RUNTIME_PACKAGES)))
+    print(json.dumps(asdict(Served(runtime, lost_threads, megabytes))))
 
 
-def _start(folder: Path) -> set[str]:
-    """Start the service; return the packages, as imported, that its model was unpickled with."""
+def _start(folder: Path) -> tuple[set[str], int, int]:
+    """Start the service; return the packages, as imported, that its model was unpickled with.
+
+    And how many threads of the model a fork would lose, and how many megabytes it takes.
+    """
     from joblib import numpy_pickle
 
-    import model
     from service.app import create_app
     from service.settings import Settings
     from service.source import files, imports
@@ -94,11 +152,16 @@ def _start(folder: Path) -> set[str]:
             return super().find_class(module, name)
 
     numpy_pickle.NumpyUnpickler = Unpickler
+    threads, megabytes = lost_by_fork(), own_megabytes()
+    import model
+
     app = create_app(Settings(artifact_dir=folder), model.predict)
+    lost = lost_by_fork() - threads  # before the first prediction, as in a service
+    refuse_pools()
     app.extensions["engine"].start()
     # The pickle does not tell what a class of model.py makes of it, a session of a runtime, say.
     beside = {module[0] for file in files() for module in imports(ROOT, file)}
-    return found | (beside & sys.modules.keys())
+    return found | (beside & sys.modules.keys()), len(lost), own_megabytes() - megabytes
 
 
 def _missing(error: BaseException | None) -> Iterator[str]:
@@ -113,4 +176,12 @@ def _missing(error: BaseException | None) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    code = 0
+    try:
+        main(Path(sys.argv[1]))
+    except SystemExit as refused:
+        print(refused)
+        code = REFUSED
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # an ordinary end would wait for the threads of the model

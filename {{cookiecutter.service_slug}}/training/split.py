@@ -51,7 +51,8 @@ def _line(found: set[Any], what: str) -> list[str]:
     return [f"class {', '.join(names[:MOST_NAMED])}{more}: {what}"] if names else []
 
 
-def _by_row(data: Data, share: float, classes: pd.Series[Any] | None) -> Array:
+def places(data: Data) -> Array:
+    """Return where in [0, 1) each row stands by its hash; few equal rows stand together."""
     content = [data.frame[name] for name in sorted(data.frame.columns)]
     if isinstance(data.truth, pd.DataFrame):
         content += [data.truth.iloc[:, i] for i in range(data.truth.shape[1])]
@@ -59,14 +60,18 @@ def _by_row(data: Data, share: float, classes: pd.Series[Any] | None) -> Array:
         content.append(data.truth)
     hashes = pd.Series(row_hashes(content))
     twins = (hashes.groupby(hashes).cumcount() // TWINS).to_numpy(dtype=np.uint64)
-    place = pd.Series(_place(hashes.to_numpy() + twins))
+    return _place(hashes.to_numpy() + twins)
+
+
+def _by_row(data: Data, share: float, classes: pd.Series[Any] | None) -> Array:
+    place = pd.Series(places(data))
     held = np.array(place < share)
     # Each side gets a row of every class; without classes all rows count as one.
     group = np.zeros(len(place)) if classes is None else pd.factorize(classes)[0]
-    places, kept = place.groupby(group), pd.Series(held).groupby(group).sum()
-    size = places.size()
-    held[places.idxmin()[kept == 0]] = True
-    held[places.idxmax()[(kept == size) | (size == 1)]] = False
+    grouped, kept = place.groupby(group), pd.Series(held).groupby(group).sum()
+    size = grouped.size()
+    held[grouped.idxmin()[kept == 0]] = True
+    held[grouped.idxmax()[(kept == size) | (size == 1)]] = False
     if not held.any():
         raise TrainingError("load_data: no row can be kept aside, since every class has one row")
     return held
