@@ -24,6 +24,7 @@ SEED = 0
 # GROUP = "patient"        # rows with the same value are kept aside together; it is no input
 # TIME = "date"            # the last rows are kept aside; it is no input
 # IMPORTANCE_SECONDS = 0   # how long to measure what each input matters, if not 20; 0: not at all
+# MARGIN = 0.01            # how much worse than the live model still counts as good
 
 # The model ships only if it reaches these on the data kept aside (`make train` lists all metrics).
 GATES = ["accuracy >= 0.95", "roc_auc >= 0.98"]
@@ -37,6 +38,8 @@ def load_data() -> tuple[pd.DataFrame, pd.Series[Any]]:
         frame = pd.read_csv("data/churn.csv")  # or pd.read_parquet(...)
         return frame.drop(columns="churned"), frame["churned"]
     Columns may be numbers, booleans, strings, categories or dates; gaps make an input nullable.
+    Where making them takes long: return a raw frame, and define prepare(frame), which returns the
+    above; its result is kept, and made again for other data or another prepare only.
     """
     # Imported here, as in `build`: training needs it, serving does not.
     from sklearn.datasets import load_breast_cancer

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from loadtests.serving import environment, serving
+from tools.command import Parser
 
 FOLDER = Path(__file__).parent
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__)
+    parser = Parser("loadtests", __doc__, "not run")
     parser.add_argument("host", nargs="?", help="like http://localhost:8000; default: start one")
     parser.add_argument("--ui", action="store_true", help="drive it from Locust's own page")
     arguments = parser.parse_args()
     if arguments.host:
+        if not re.fullmatch(r"https?://[^\s/]+/?", arguments.host):
+            parser.error(f"HOST={arguments.host}: expected an address like http://localhost:8000")
         return locust(arguments.host, arguments.ui)
     with serving(environment()) as host:
         return locust(host, arguments.ui)

@@ -10,10 +10,12 @@ from typing import Any
 
 from locust.env import Environment
 
+from loadtests.rows import many
 from loadtests.slo import Slo
 
 slo = Slo.read()
 golden = json.loads((Path(__file__).parent.parent / "artifact/manifest.json").read_text())["golden"]
+many_rows = many(golden["instances"])
 
 
 class Client(FastHttpUser):
@@ -25,7 +27,7 @@ class Client(FastHttpUser):
 
     @task(1)
     def many(self) -> None:
-        self.predict("/predict (50 rows)", 50)
+        self.predict(f"/predict ({many_rows} rows)", many_rows)
 
     def predict(self, name: str, rows: int) -> None:
         body = {"instances": random.choices(golden["instances"], k=rows)}

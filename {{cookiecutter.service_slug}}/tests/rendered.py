@@ -64,15 +64,20 @@ def port_number(deployment: Json, port: Any) -> int:
     return int(named.get(port, port))
 
 
+def needs_kubectl() -> None:
+    """Skip the test if kubectl is missing, which in CI is a failure."""
+    if not shutil.which("kubectl"):
+        if os.environ.get("CI"):
+            pytest.fail("kubectl is missing")
+        pytest.skip("needs kubectl")
+
+
 def render(folder: Path, env: str, with_candidate: bool, without: str = "") -> Rendered:
     """Release to `env` in a copy of k8s/ in `folder`, and render it; skips if kubectl is missing.
 
     `without` is a text to take out of the overlay's kustomization.yaml.
     """
-    if not shutil.which("kubectl"):
-        if os.environ.get("CI"):
-            pytest.fail("kubectl is missing")
-        pytest.skip("needs kubectl")
+    needs_kubectl()
     overlay = Path(shutil.copytree(ROOT / "k8s", folder / "k8s")) / "overlays" / env
     text = release.render(env, TAG, CANDIDATE_TAG if with_candidate else "")
     (overlay / "release").mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ import re
 import pytest
 from flask import Flask
 
+from service.lifecycle import LAST_CALL_SECONDS
 from service.settings import Settings
 from service.shadow.settings import ShadowSettings
 from tests.rendered import (
@@ -107,7 +108,7 @@ def test_time_to_stop_adds_up(rendered: Rendered) -> None:
     settings = Settings.from_env(rendered.settings())
     longest = settings.request_timeout_ms / 1e3
     assert settings.drain_seconds >= 5
-    assert settings.graceful_timeout_seconds >= longest + settings.keepalive_seconds
+    assert settings.graceful_timeout_seconds >= longest + LAST_CALL_SECONDS
     for item in rendered.all("Deployment"):
         grace = pod(item)["terminationGracePeriodSeconds"]
         assert grace >= settings.drain_seconds + settings.graceful_timeout_seconds + 3

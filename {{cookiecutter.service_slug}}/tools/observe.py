@@ -33,6 +33,7 @@ from rich.text import Text
 
 from loadtests.serving import ROOT, environment, free_port
 from loadtests.slo import Slo
+from tools.command import Parser
 
 BAR_SECONDS = 3  # covered by a bar of a sparkline; the table is drawn anew after each
 MOST_BARS = 100
@@ -327,11 +328,14 @@ def observe(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
+    parser = Parser("tools.observe", __doc__, "not observed")
+    seconds = parser.number("--seconds", "a number of seconds")
     parser.add_argument("--load", action="store_true", help="drive the load test's users at it")
     parser.add_argument("--traces", action="store_true", help="take its traces too, and show them")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the last screen")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="from the first metric on")
+    parser.add_argument(
+        "--seconds", type=seconds, default=math.inf, help="from the first metric on"
+    )
     arguments = parser.parse_args()
     # SIGINT too: what a script starts by `&` ignores it until told otherwise.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

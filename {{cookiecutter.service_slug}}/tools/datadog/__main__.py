@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datadog_api_client import ApiClient, Configuration
-from datadog_api_client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
 
-from tools.datadog.api import Held, Kind, Later, kinds
+from tools.command import Parser
+from tools.datadog.api import kinds
 from tools.datadog.changes import changes
+from tools.datadog.client import DatadogError, asking, configured, connected
 from tools.datadog.definitions import Invalid, definitions, fill, values
-
-# What to do about a status with which Datadog refuses.
-HINTS = {
-    401: "is DD_API_KEY a key of this site (DD_SITE)?",
-    403: "may DD_APP_KEY's owner write dashboards, monitors, SLOs, metric tags and the catalog, "
-    "and are the keys of this site (DD_SITE)?",
-    429: "too many requests to Datadog from your organisation; try again in a minute",
-}
-TIMEOUT_SECONDS = 30
+from tools.datadog.kind import Held, Kind, Later
 
 
 @dataclass(frozen=True)
@@ -37,18 +27,13 @@ class Step:
     lines: Sequence[str] = ()
 
 
-class DatadogError(Exception):
-    """Datadog refused, or did not answer; the message is one line."""
-
-
 def main(arguments: Sequence[str] | None = None, configuration: Configuration | None = None) -> int:
     """Run the command and return its exit code: 1 if Datadog refuses, 2 if it cannot be asked."""
-    parser = argparse.ArgumentParser(prog="python -m tools.datadog", description=__doc__)
+    parser = Parser("tools.datadog", __doc__, "datadog")
     parser.add_argument("command", choices=["plan", "apply"])
     command = parser.parse_args(arguments).command
     try:
-        configuration = configuration or configured(os.environ)
-        with ApiClient(configuration) as client:
+        with connected(configuration or configured(os.environ)) as client:
             return run(client, apply=command == "apply")
     except Invalid as error:
         print(f"datadog: {error}", file=sys.stderr)
@@ -58,28 +43,8 @@ def main(arguments: Sequence[str] | None = None, configuration: Configuration | 
         return 1
 
 
-def configured(environ: Mapping[str, str]) -> Configuration:
-    """Return the client's configuration. Raises Invalid for a missing key or an unknown site."""
-    if missing := [name for name in ("DD_API_KEY", "DD_APP_KEY") if not environ.get(name)]:
-        raise Invalid(
-            f"set {' and '.join(missing)} (Datadog: Organization Settings, API and application "
-            f"keys), and DD_SITE unless it is datadoghq.com"
-        )
-    keys = {"apiKeyAuth": environ["DD_API_KEY"], "appKeyAuth": environ["DD_APP_KEY"]}
-    configuration = Configuration(api_key=keys)
-    configuration.server_variables["site"] = environ.get("DD_SITE") or "datadoghq.com"
-    try:
-        configuration.get_host_from_settings(0, configuration.server_variables)
-    except ValueError as error:
-        raise Invalid(f"DD_SITE: {error}") from None
-    return configuration
-
-
 def run(client: ApiClient, apply: bool) -> int:
     """Compare, print and, if asked to, write. Raises Invalid or DatadogError."""
-    client.configuration.preload_content = False  # answers are read as plain JSON, see api.py
-    client.configuration.request_timeout = TIMEOUT_SECONDS
-    client.configuration.is_iac = True
     counts = dict.fromkeys("+~=?", 0)
     for step in steps(client, apply):
         counts[step.sign] += 1
@@ -124,30 +89,6 @@ def settle(
         if difference and apply:
             objects.update(name, held.id, body)
         return Step("~" if difference else "=", what, difference), held.id
-
-
-@contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Turn the client's exceptions into a DatadogError that names the object."""
-    try:
-        yield
-    except ApiException as error:
-        hint = HINTS.get(error.status, "")
-        raise DatadogError(
-            f"{what}: Datadog answered {reason(error)}{hint and ' - ' + hint}"
-        ) from None
-    except HTTPError as error:
-        raise DatadogError(
-            f"{what}: no answer from Datadog: {' '.join(str(error).split())}"
-        ) from None
-
-
-def reason(error: ApiException) -> str:
-    """Return what Datadog said in one line."""
-    errors = error.body.get("errors", error.body) if isinstance(error.body, dict) else error.body
-    said = errors if isinstance(errors, list) else [errors]
-    texts = [str(one.get("detail") or one) if isinstance(one, dict) else str(one) for one in said]
-    return " ".join(f"{error.status} {error.reason}: {'; '.join(texts)}".split())[:500]
 
 
 if __name__ == "__main__":

@@ -1,17 +1,11 @@
-"""The kinds of object in Datadog, through its own client: how each is found, checked and written.
-
-What is sent goes through the client's typed models, strictly. What comes back is read as plain
-JSON: the models would drop or refuse what Datadog has learnt since this client was made.
-"""
+"""The kinds of object in Datadog that a service has, through its own client."""
 
 from __future__ import annotations
 
 import base64
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
 import yaml
 from datadog_api_client import ApiClient
@@ -19,12 +13,17 @@ from datadog_api_client.exceptions import NotFoundException
 from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v1.api.service_level_objectives_api import ServiceLevelObjectivesApi
+from datadog_api_client.v1.api.webhooks_integration_api import WebhooksIntegrationApi
 from datadog_api_client.v1.model.dashboard import Dashboard
 from datadog_api_client.v1.model.monitor import Monitor
 from datadog_api_client.v1.model.monitor_update_request import MonitorUpdateRequest
 from datadog_api_client.v1.model.service_level_objective import ServiceLevelObjective
 from datadog_api_client.v1.model.service_level_objective_request import (
     ServiceLevelObjectiveRequest,
+)
+from datadog_api_client.v1.model.webhooks_integration import WebhooksIntegration
+from datadog_api_client.v1.model.webhooks_integration_update_request import (
+    WebhooksIntegrationUpdateRequest,
 )
 from datadog_api_client.v2.api.metrics_api import MetricsApi
 from datadog_api_client.v2.api.software_catalog_api import SoftwareCatalogApi
@@ -38,83 +37,21 @@ from datadog_api_client.v2.model.metric_tag_configuration_update_request import 
 )
 
 from tools.datadog.definitions import Invalid, marks
-from tools.datadog.strict import typed
+from tools.datadog.kind import Held, Json, Kind, Later, read
 
 DASHBOARDS_A_PAGE = 100
-
-Json = dict[str, Any]
-
-
-class Later(Exception):
-    """Not yet possible, and no mistake; the message says when it will be."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """An object as Datadog holds it."""
-
-    id: str
-    body: Json
-
-
-class Kind(ABC):
-    """One kind of object. The methods that ask Datadog raise ApiException for what it refuses."""
-
-    kind: ClassVar[str]
-    api_class: ClassVar[type[Any]]
-    model: ClassVar[type[Any]]  # of an object that is created
-
-    def __init__(self, client: ApiClient, known: Mapping[str, Any]) -> None:
-        """`known`: what placeholders stand for; it says whose objects are looked for."""
-        self.client, self.known = client, known
-        self.api: Any = self.api_class(client)
-
-    @abstractmethod
-    def held(self, names: Iterable[str]) -> dict[str, Held]:
-        """Return the objects of these names, and those that carry our tags under other names."""
-
-    @abstractmethod
-    def create(self, name: str, body: Json) -> str:
-        """Create the object and return its id. Raises Later if it has to wait."""
-
-    @abstractmethod
-    def update(self, name: str, id: str, body: Json) -> None:
-        """Make the object of this id what the body says."""
-
-    def check(self, name: str, body: Json) -> None:
-        """Raise Invalid if Datadog would not understand the object."""
-        self.made(self.model, name, body)
-
-    def made(self, model: type[Any], name: str, body: Json) -> Any:
-        """Return the body as the client's model; raises Invalid."""
-        return typed(self.client, model, body, f"{self.kind} {name}")
-
-    def ours(self, found: Iterable[Json], order: Callable[[Json], Any]) -> dict[str, Held]:
-        """Return those that carry our tags, by name.
-
-        Of several with one name it is the first in `order`, the oldest: copies that somebody made
-        in Datadog have the tags of their original, and are theirs.
-        """
-        service, managed, prefix = marks(self.kind, "", self.known)
-        ours: dict[str, Held] = {}
-        for body in sorted(found, key=order, reverse=True):
-            tags = body.get("tags") or []
-            names = [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
-            if names and {service, managed} <= set(tags):
-                ours[names[0]] = Held(str(body["id"]), body)
-        return ours
 
 
 class Objectives(Kind):
     kind, api_class, model = "slo", ServiceLevelObjectivesApi, ServiceLevelObjectiveRequest
 
     def held(self, names: Iterable[str]) -> dict[str, Held]:
-        found = _read(self.api.list_slos(tags_query=f"service:{self.known['service']}"))["data"]
+        found = read(self.api.list_slos(tags_query=f"service:{self.known['service']}"))["data"]
         return self.ours(found, order=lambda slo: slo.get("created_at", 0))
 
     def create(self, name: str, body: Json) -> str:
         made = self.made(self.model, name, body)
-        return str(_read(self.api.create_slo(made))["data"][0]["id"])
+        return str(read(self.api.create_slo(made))["data"][0]["id"])
 
     def update(self, name: str, id: str, body: Json) -> None:
         self.api.update_slo(id, self.made(ServiceLevelObjective, name, body))
@@ -124,11 +61,11 @@ class Monitors(Kind):
     kind, api_class, model = "monitor", MonitorsApi, Monitor
 
     def held(self, names: Iterable[str]) -> dict[str, Held]:
-        found = _read(self.api.list_monitors(monitor_tags=f"service:{self.known['service']}"))
+        found = read(self.api.list_monitors(monitor_tags=f"service:{self.known['service']}"))
         return self.ours(found, order=lambda monitor: monitor["id"])
 
     def create(self, name: str, body: Json) -> str:
-        return str(_read(self.api.create_monitor(self.made(self.model, name, body)))["id"])
+        return str(read(self.api.create_monitor(self.made(self.model, name, body)))["id"])
 
     def update(self, name: str, id: str, body: Json) -> None:
         self.api.update_monitor(int(id), self.made(MonitorUpdateRequest, name, body))
@@ -145,17 +82,17 @@ class Dashboards(Kind):
         ]
         ours = self.ours(summaries, order=lambda summary: summary["created_at"])
         return {
-            name: Held(one.id, _read(self.api.get_dashboard(one.id))) for name, one in ours.items()
+            name: Held(one.id, read(self.api.get_dashboard(one.id))) for name, one in ours.items()
         }
 
     def _summaries(self) -> Iterator[Json]:
         start, count = 0, DASHBOARDS_A_PAGE
-        while page := _read(self.api.list_dashboards(start=start, count=count))["dashboards"]:
+        while page := read(self.api.list_dashboards(start=start, count=count))["dashboards"]:
             yield from page
             start += len(page)
 
     def create(self, name: str, body: Json) -> str:
-        return str(_read(self.api.create_dashboard(self.made(self.model, name, body)))["id"])
+        return str(read(self.api.create_dashboard(self.made(self.model, name, body)))["id"])
 
     def update(self, name: str, id: str, body: Json) -> None:
         self.api.update_dashboard(id, self.made(self.model, name, body))
@@ -166,7 +103,7 @@ class Entities(Kind):
 
     def held(self, names: Iterable[str]) -> dict[str, Held]:
         service = self.known["service"]
-        answer = _read(
+        answer = read(
             self.api.list_catalog_entity(
                 filter_name=service, filter_kind="service", include=IncludeType("raw_schema")
             )
@@ -186,7 +123,7 @@ class Entities(Kind):
 
     def create(self, name: str, body: Json) -> str:
         made = self.made(self.model, name, body)
-        return str(_read(self.api.upsert_catalog_entity(made))["data"][0]["id"])
+        return str(read(self.api.upsert_catalog_entity(made))["data"][0]["id"])
 
     def update(self, name: str, id: str, body: Json) -> None:
         self.create(name, body)
@@ -206,7 +143,7 @@ class Percentiles(Kind):
 
     def _held(self, name: str) -> Held | None:
         try:
-            answer = _read(self.api.list_tag_configuration_by_name(name))
+            answer = read(self.api.list_tag_configuration_by_name(name))
         except NotFoundException:
             return None
         return Held(name, answer["data"]["attributes"])
@@ -229,15 +166,38 @@ class Percentiles(Kind):
         self.api.update_tag_configuration(name, self.made(self.model, name, body))
 
 
+class Webhooks(Kind):
+    """The webhook that starts a training; it has no tags, and is ours by its name."""
+
+    kind, api_class, model = "webhook", WebhooksIntegrationApi, WebhooksIntegration
+
+    def held(self, names: Iterable[str]) -> dict[str, Held]:
+        there: dict[str, Held] = {}
+        for name in names:
+            with suppress(NotFoundException):
+                there[name] = Held(name, read(self.api.get_webhooks_integration(name)))
+        return there
+
+    def create(self, name: str, body: Json) -> str:
+        self.api.create_webhooks_integration(self.made(self.model, name, body))
+        return name
+
+    def update(self, name: str, id: str, body: Json) -> None:
+        made = self.made(WebhooksIntegrationUpdateRequest, name, body)
+        self.api.update_webhooks_integration(name, made)
+
+
 # In the order in which they can be created: monitors and dashboard need the objective's id.
-KINDS: tuple[type[Kind], ...] = (Objectives, Monitors, Dashboards, Entities, Percentiles)
+KINDS: tuple[type[Kind], ...] = (
+    Objectives,
+    Webhooks,
+    Monitors,
+    Dashboards,
+    Entities,
+    Percentiles,
+)
 
 
 def kinds(client: ApiClient, known: Mapping[str, Any]) -> dict[str, Kind]:
     """Return the kinds of object by name; `known` says which service is asked for."""
     return {kind.kind: kind(client, known) for kind in KINDS}
-
-
-def _read(answer: Any) -> Any:
-    """Return the JSON of an answer that the client was told not to make a model of."""
-    return json.loads(answer.data)

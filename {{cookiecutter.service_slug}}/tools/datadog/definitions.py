@@ -51,22 +51,27 @@ def definitions(folder: Path = FOLDER) -> list[Definition]:
             Definition(kind, name, body) for name, body in _read(folder / file, known).items()
         ]
     marked = [_marked(definition, known) for definition in found]
-    return marked + list(_percentiles(marked))
+    return [*marked, *_percentiles(marked), *_webhook(folder, known)]
 
 
 def values(folder: Path = FOLDER) -> dict[str, Any]:
     """Return what placeholders stand for: names, thresholds, and the promise of slo.toml."""
     service = tomllib.loads((ROOT / "service.toml").read_text())
     slo = Slo.read()
-    known = tomllib.loads((folder / "thresholds.toml").read_text()) | {
-        "service": service["name"],
-        "team": service["team"],
-        # Rounded, or 99.9 would be 99.90000000000001.
-        "p99_seconds": round(slo.p99_ms / 1000, 9),
-        "error_percent": round(slo.error_ratio * 100, 9),
-        "slo_target": round(100 - slo.error_ratio * 100, 9),
-        "slo_id": "${slo_id}",  # stays: Datadog gives the id when the objective is created
-    }
+    thresholds = tomllib.loads((folder / "thresholds.toml").read_text())
+    known = (
+        {"notify_drift": ""}
+        | thresholds
+        | {
+            "service": service["name"],
+            "team": service["team"],
+            # Rounded, or 99.9 would be 99.90000000000001.
+            "p99_seconds": round(slo.p99_ms / 1000, 9),
+            "error_percent": round(slo.error_ratio * 100, 9),
+            "slo_target": round(100 - slo.error_ratio * 100, 9),
+            "slo_id": "${slo_id}",  # stays: Datadog gives the id when the objective is created
+        }
+    )
     if known["burn_fast"] * slo.error_ratio >= 1:
         raise Invalid(
             f"thresholds.toml: burn_fast = {known['burn_fast']} can never be reached: with an "
@@ -74,6 +79,17 @@ def values(folder: Path = FOLDER) -> dict[str, Any]:
             f"{1 / slo.error_ratio:g}"
         )
     return known
+
+
+def retraining(folder: Path = FOLDER) -> dict[str, Any]:
+    """Return how the CI system is told to train again. Raises Invalid unless there is just one."""
+    files = sorted((folder / "retrain").glob("*.yaml"))
+    if not files:
+        raise Invalid("no CI system is told in datadog/retrain: run make retrain")
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise Invalid(f"datadog/retrain has {names}: keep that of your CI system")
+    return _read(files[0], values(folder))
 
 
 def marks(kind: str, name: str, known: Mapping[str, Any]) -> list[str]:
@@ -143,3 +159,16 @@ def _percentiles(found: list[Definition]) -> Iterator[Definition]:
     asked = (PERCENTILE.findall(query) for one in found for query in queries(one.body))
     for metric in sorted({metric for metrics in asked for metric in metrics}):
         yield Definition("percentiles", metric, {"include_percentiles": True})
+
+
+def _webhook(folder: Path, known: Mapping[str, Any]) -> Iterator[Definition]:
+    """Yield the webhook that starts a training, if notify_drift has Datadog call it."""
+    if f"@webhook-retrain-{known['service']}" not in known["notify_drift"].split():
+        return
+    body = retraining(folder)
+    if "url" not in body:
+        raise Invalid("notify_drift: there is no webhook for this CI system; see datadog/retrain")
+    # Datadog's variables are those of the whole organisation, hence the name in front.
+    name = known["service"].upper().replace("-", "_")
+    body = {key: text.replace("$RETRAIN_", f"${name}_RETRAIN_") for key, text in body.items()}
+    yield Definition("webhook", body["name"], body)

@@ -1,99 +1,102 @@
-"""`make image` and `make retrain`: the stages of the Dockerfile, by whatever builds images here."""
+"""`make image`, `train-image` and `push`: the Dockerfile's images, and the registry they go to."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from service import source
-from tools.deploy.service import REPOSITORY, ROOT, DeployError, git
+from tools.deploy import registry, release, tags
+from tools.deploy.builder import build, first_that_works, has
+from tools.deploy.service import ROOT, DeployError, git
 
-BUILDERS = ("docker", "podman", "buildah")
-RUNNERS = ("docker", "podman")
 
-
-def build(options: list[str]) -> None:
+def build_serve(options: list[str]) -> None:
     """Build the image of the artifact that is here; its tag is `<artifact version>-<commit>`.
 
     `options` go to the builder. Raises DeployError, also for an artifact that would not start; of
     code that was edited since training, before anything is built.
     """
-    manifest = json.loads((ROOT / "artifact" / "manifest.json").read_text())
-    if reason := source.edited(manifest["source"]["sha256"]):
+    artifact = tags.manifest()
+    if reason := source.edited(artifact["source"]["sha256"]):
         raise DeployError(f"{reason}; run `make train`")
-    tag = f"{manifest['version']}-{_commit()}"
-    arguments = {
-        "PYTHON": manifest["runtime"]["python"].rpartition(".")[0],
-        "VERSION": manifest["version"],
-        "REVISION": git("rev-parse", "HEAD"),
-        "SOURCE": _origin(),
-    }
-    named = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    builder = _first_that_works(BUILDERS)
-    _build(builder, "serve", tag, [*named, *options])
-    print(
-        f"\nbuilt {REPOSITORY}:{tag}\n"
-        f"  {builder} push {REPOSITORY}:{tag}\n"
-        f"  make release ENV=staging TAG={tag}"
+    builder, tag = first_that_works(), tags.serve(artifact)
+    build(
+        builder,
+        "serve",
+        tag,
+        _base(builder, tags.python(artifact), options),
+        VERSION=artifact["version"],
+        REVISION=tags.revision(),
+        SOURCE=_origin(),
     )
+    print(f"\nbuilt {tags.image(tag)}\n    make push")
 
 
-def retrain(options: list[str]) -> None:
-    """Train in a container: this source, the packages of the lock file, and what is in data/ now.
+def build_train(options: list[str]) -> None:
+    """Build the image that trains elsewhere; its tag is `train-<commit>`. Raises DeployError."""
+    builder = first_that_works()
+    image = train_image(builder, options)
+    print(f"    {builder} push {image}")
 
-    It replaces the artifact in this folder. Raises DeployError.
+
+def train_image(builder: str, options: list[str]) -> str:
+    """Have the image that trains, and return its name; raises DeployError."""
+    tag = tags.train()
+    image = tags.image(tag)
+    if not registry.take(builder, tag):
+        options = _base(builder, tags.PYTHON, options)
+        build(builder, "train", tag, options, IMAGE=image, REVISION=tags.commit(length=40))
+        print(f"\nbuilt {image}")
+    return image
+
+
+def push() -> None:
+    """Push the image of the artifact that is here, and those of its commit that others start from.
+
+    Its digest is in report/image.txt then, for `make release`; nothing is in there if production
+    runs that image already, so that nobody is asked to approve it. Raises DeployError.
     """
-    runner = _first_that_works(RUNNERS)
-    _build(runner, "train", "train", options)
-    artifact, data = ROOT / "artifact", ROOT / "data"
-    artifact.mkdir(exist_ok=True)
-    command = [runner, "run", "--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=all"]
-    # The files it writes belong to the user who runs this.
-    command += [f"--user={os.getuid()}:{os.getgid()}", f"--volume={artifact}:/app/artifact"]
-    if runner == "podman" and os.getuid():
-        command += ["--userns=keep-id"]
-    if data.is_dir():
-        command += [f"--volume={data}:/app/data:ro"]
-    if subprocess.run([*command, f"{REPOSITORY}:train"]).returncode:
-        raise DeployError("the training in the container failed; see above")
+    artifact = tags.manifest()
+    builder, tag = first_that_works(), tags.serve(artifact)
+    registry.log_in(builder)
+    if not has(builder, tag):
+        raise DeployError(f"{tags.image(tag)} is not here: make image")
+    of_commit = {tags.base(tags.python(artifact)), tags.base(tags.PYTHON), tags.train()}
+    for other in sorted(of_commit) if tags.is_fixed() else ():
+        if has(builder, other):
+            registry.push(builder, other)
+    pushed = f"{tag}@{registry.push(builder, tag)}"
+    file = ROOT / "report" / "image.txt"
+    file.parent.mkdir(exist_ok=True)
+    if _runs(tag):
+        file.write_text("")
+        print(f"\nproduction runs {tags.image(pushed)} already")
+        return
+    file.write_text(f"{pushed}\n")
+    print(f"\npushed {tags.image(pushed)}\n    make release ENV=staging")
 
 
-def _build(builder: str, stage: str, tag: str, options: list[str]) -> None:
-    command = [builder, "build", "--target", stage, "--tag", f"{REPOSITORY}:{tag}"]
-    # docker and podman keep layers for the next build anyway.
-    env = os.environ | {"BUILDAH_LAYERS": "true"}
-    if subprocess.run([*command, *_pip_conf(), *options, "."], cwd=ROOT, env=env).returncode:
-        raise DeployError(f"{builder} did not build the image; see above")
+def _runs(tag: str) -> bool:
+    """Tell whether production has an image by this tag, which then can be no other."""
+    try:
+        return tags.is_fixed() and release.released("production")[0].partition("@")[0] == tag
+    except DeployError:
+        return False  # nothing is released yet
 
 
-def _pip_conf() -> list[str]:
-    """Return the option that lends your pip's settings to the build: where a private index is.
+def _base(builder: str, python: str, options: list[str]) -> list[str]:
+    """Have the image of Python and the packages; return the options of builds that start from it.
 
-    As a secret, so that what they hold is in no layer.
+    It is that of the registry, or in the builder's cache. Of edited code, which nobody else has,
+    there is none by itself.
     """
-    path = Path(os.environ.get("PIP_CONFIG_FILE") or "~/.config/pip/pip.conf").expanduser()
-    return ["--secret", f"id=pip.conf,src={path}"] if path.is_file() else []
-
-
-def _first_that_works(names: tuple[str, ...]) -> str:
-    for name in names:
-        try:
-            # `info` fails for a client whose daemon does not run; `--version` would not.
-            subprocess.run([name, "info"], capture_output=True, timeout=30, check=True)
-        except (OSError, subprocess.SubprocessError):
-            continue
-        return name
-    raise DeployError(f"none of these works here: {', '.join(names)}")
-
-
-def _commit() -> str:
-    sha = git("rev-parse", "--short=8", "HEAD")
-    # The manifests are not in the image; `make release` changes them.
-    dirty = git("status", "--porcelain", "--", ".", ":!k8s")
-    return f"{sha or 'nogit'}{'-dirty' if dirty else ''}"
+    tag, options = tags.base(python), [f"--build-arg=PYTHON={python}", *options]
+    if registry.take(builder, tag):
+        # In place of the stage of this name, and of what that would be built from.
+        return [f"--build-context=base=docker-image://{tags.image(tag)}", *options]
+    if tags.is_fixed():
+        build(builder, "base", tag, options)
+    return options
 
 
 def _origin() -> str:

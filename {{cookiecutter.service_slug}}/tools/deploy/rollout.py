@@ -1,4 +1,7 @@
-"""`make deploy` and `make diff`: apply an overlay, then watch until all pods are the new ones."""
+"""`make deploy` and `make diff`: apply an overlay, then watch until all pods are the new ones.
+
+Where Argo CD applies it, that is waited for instead.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import subprocess
 import time
 from typing import Any
 
+from tools.deploy import argo
 from tools.deploy.reasons import hopeless, last_warning
 from tools.deploy.release import overlay, released
 from tools.deploy.service import CANDIDATE, NAME, REPOSITORY, ROOT, DeployError
@@ -19,6 +23,17 @@ TIMEOUT_SECONDS = 900.0
 GAVE_UP = "exceeded its progress deadline"
 REVISION = "deployment.kubernetes.io/revision"  # an annotation of Deployments and ReplicaSets
 HASH = "pod-template-hash"  # a label of ReplicaSets and their pods
+
+
+class Unfinished(DeployError):
+    """What was applied is not running; `reason` is why, without what to do."""
+
+    def __init__(self, reason: str, ready: int, env: str) -> None:
+        super().__init__(
+            f"{reason}\n{ready} pods answer callers, as before. "
+            f"To take this back: make rollback ENV={env}"
+        )
+        self.reason = reason
 
 
 class Place:
@@ -36,6 +51,7 @@ class Place:
         context = self.kubectl("config", "current-context").strip()
         self.kubectl("get", "deployment", NAME, "--ignore-not-found")
         print(f"==> {NAME} in {env}: namespace {self.namespace} of {context}", flush=True)
+        self.argo = argo.application(self.kubectl, env) is not None
 
     def diff(self) -> None:
         """Show what deploying would change in the cluster; kubectl exits with 1 if it would."""
@@ -44,15 +60,26 @@ class Place:
     def deploy(self) -> None:
         """Apply what is released and wait for the rollout; raises DeployError with the reason."""
         live, *candidate = released(self.env)
-        for line in self.kubectl("apply", "-k", self.overlay).splitlines():
-            if not line.endswith(" unchanged"):
-                print(f"    {line}")
+        if self.argo:
+            argo.wait(self.kubectl, self.env)
+        else:
+            for line in self.kubectl("apply", "-k", self.overlay).splitlines():
+                if not line.endswith(" unchanged"):
+                    print(f"    {line}")
         self._wait()
-        if not candidate:
+        if not candidate and not self.argo:
             # What components/shadow brought is still there: kubectl applies, but does not remove.
             kinds = "deployment,service,networkpolicy,configmap"
             print(self.kubectl("delete", kinds, "--selector", f"app={CANDIDATE}"), end="")
         print(f"done: {REPOSITORY}:{live}")
+
+    def runs(self, tag: str) -> bool:
+        """Tell whether pods of an image answer callers."""
+        return any(
+            found["spec"]["template"]["spec"]["containers"][0]["image"] == f"{REPOSITORY}:{tag}"
+            for found in self._get("replicasets", "--selector", f"app={NAME}")["items"]
+            if found.get("status", {}).get("availableReplicas")
+        )
 
     def kubectl(self, *arguments: str, good: tuple[int, ...] = (0,)) -> str:
         """Return what kubectl prints; raises DeployError for exit codes that are not good."""
@@ -89,10 +116,7 @@ class Place:
                 reason = last_warning(self._get("events")["items"]) or "no pod became ready"
             if reason:
                 ready = deployment.get("status", {}).get("availableReplicas", 0)
-                raise DeployError(
-                    f"{reason}\n{ready} pods answer callers, as before. "
-                    f"To take this back: make rollback ENV={self.env}"
-                )
+                raise Unfinished(reason, ready, self.env)
             time.sleep(1)
 
     def _new_pods(self, deployment: Json) -> list[Json]:

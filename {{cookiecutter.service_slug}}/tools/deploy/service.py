@@ -6,15 +6,18 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from tools.programs import ToolError
+
 ROOT = Path(__file__).parents[2]
 _FOUND = tomllib.loads((ROOT / "service.toml").read_text())
 NAME: str = _FOUND["name"]
 CANDIDATE = f"{NAME}-candidate"
 REPOSITORY = f"{_FOUND['image_registry']}/{NAME}"
+DeployError = ToolError
 
 
-class DeployError(Exception):
-    """Something did not work; the message says what, and what to do, in plain words."""
+class NotRunning(DeployError):
+    """Something else is released than before, but it does not run."""
 
 
 def git(*arguments: str) -> str:

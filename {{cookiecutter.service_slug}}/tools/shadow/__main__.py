@@ -6,7 +6,6 @@ with 0: promote, 1: reject or 2: inconclusive.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tomllib
@@ -14,19 +13,15 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from tools.command import Parser
 from tools.shadow import events, gate, labels, summary, thresholds
 
 # Exit code for a mistake, in use or of ours: none of the gate's 0, 1 and 2, which are verdicts.
 NO_VERDICT = 3
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(NO_VERDICT, f"{self.prog}: {message}\n")
-
-
 def main(arguments: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m tools.shadow", description=__doc__)
+    parser = Parser("tools.shadow", __doc__, "no verdict", NO_VERDICT)
     parser.add_argument("command", choices=("report", "gate"))
     parser.add_argument("files", nargs="+", help="logs of the live service; -: standard input")
     parser.add_argument("--labels", type=Path, help="CSV or JSON lines: pair_id, truth")

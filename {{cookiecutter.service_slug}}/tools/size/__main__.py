@@ -9,7 +9,6 @@ Writes sizing.yaml (a patch for kustomize), sizing.json and sizing.png to k8s/ov
 from __future__ import annotations
 
 import argparse
-import math
 import platform
 import re
 import sys
@@ -23,6 +22,7 @@ from loadtests.slo import Slo
 from service.artifact import Manifest, read_manifest
 from service.errors import Refusal
 from service.settings import Settings
+from tools.command import Parser
 from tools.size import SizingError, chart, patch
 from tools.size.advice import Sizing, advise
 from tools.size.check import check
@@ -88,18 +88,17 @@ def _machine() -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.size",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--peak-rps", type=float, default=0, help="requests/s, busiest minute")
-    parser.add_argument("--average-rps", type=float, default=0, help="requests/s, all day")
-    parser.add_argument("--cpus", type=float, default=1.0, help="of one pod, whole ones (1)")
+    parser = Parser("tools.size", __doc__, "not sized")
+    rate = "a number of requests a second"
+    peak, average = parser.number("PEAK_RPS", rate), parser.number("AVERAGE_RPS", rate)
+    parser.add_argument("--peak-rps", type=peak, default=0, help="requests/s, busiest minute")
+    parser.add_argument("--average-rps", type=average, default=0, help="requests/s, all day")
+    cores = parser.number("CPUS", "a number of cores")
+    parser.add_argument("--cpus", type=cores, default=1.0, help="of one pod, whole ones (1)")
     parser.add_argument("--check", action="store_true", help="try the advice out")
     given = parser.parse_args()
-    if not given.check and not 0 < given.average_rps <= given.peak_rps < math.inf:
-        parser.error("say what traffic is expected: --peak-rps, --average-rps over 0 and no higher")
+    if not given.check and not 0 < given.average_rps <= given.peak_rps:
+        parser.error("say what traffic is expected: PEAK_RPS, and AVERAGE_RPS over 0 and no higher")
     return given
 
 

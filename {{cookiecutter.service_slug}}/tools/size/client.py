@@ -30,7 +30,7 @@ Answers = np.ndarray[Any, np.dtype[Any]]
 
 # An answer that takes longer is lost: the service itself answers or gives up sooner.
 PATIENCE_SECONDS = 10.0
-# The service closes connections that were idle for its KEEPALIVE, 5 s. One that is reused later
+# The service closes connections that were idle for its KEEPALIVE. One that is reused later
 # than this may meet a connection that is just being closed.
 REUSE_SECONDS = 3.0
 # Answers are read after so many requests, late or not.

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from loadtests.rows import many
 from loadtests.serving import free_port, ready
 from service.artifact import Manifest
 from tools.size import SizingError, usage
@@ -95,9 +96,10 @@ def split_cores(cpus: float) -> tuple[list[int], list[int]]:
 
 
 def _requests(artifact: Manifest) -> list[bytes]:
-    """Return requests to draw from: 20 of one row to one of 50, as in loadtests/locustfile.py."""
+    """Return requests to draw from: 20 of one row to one of many, as in loadtests/locustfile.py."""
     rows = artifact.golden.instances
-    around = rows * (50 // len(rows) + 2)
-    chosen = [[row] for row in rows] * 20 + [around[i : i + 50] for i in range(len(rows))]
+    size = many(rows)
+    around = rows * (size // len(rows) + 2)
+    chosen = [[row] for row in rows] * 20 + [around[i : i + size] for i in range(len(rows))]
     bodies = [json.dumps({"instances": instances}).encode() for instances in chosen]
     return [f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
