@@ -5,9 +5,10 @@
 
 Two workers get 80 % of what they can do, in an open loop: half of the time with workers that stay,
 for memory, descriptors and threads; half with MAX_REQUESTS, so that each is replaced several times,
-for losses. 80 % of capacity is what takes 80 % of the core's time: machines change their speed, so
-the load follows, every 5 seconds. Greenlets cannot be seen from outside; there is one for each open
-connection, so descriptors stand for them: when the load has gone, there must be as many as before.
+for losses. Metrics and traces are sent, to an agent beside the load. 80 % of capacity is what takes
+80 % of the core's time: machines change their speed, so the load follows, every 5 seconds.
+Greenlets cannot be seen from outside; there is one for each open connection, so descriptors stand
+for them: when the load has gone, there must be as many as before.
 
 The model is the default one, asked row by row, which makes some hundred requests a second the
 capacity; the default itself answers more than a client in Python can offer. No request is sent
@@ -32,10 +33,11 @@ from statistics import mean
 from matplotlib.figure import Figure
 
 from loadtests import measure, outcome
+from loadtests.agent import agent
 from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import Client, Outcome, post, quantile, statuses
 from loadtests.running import Running, running
-from loadtests.servers import OURS, Rows
+from loadtests.servers import OBSERVED, Rows
 
 SHARE = 0.8
 # Of what clients get who wait for their answers; single requests cost more than those in batches.
@@ -44,7 +46,7 @@ WORKERS = 2
 REPLACEMENTS = 5
 CLIENTS = 2 * WORKERS
 CAPACITY_SECONDS = 5
-KEEPALIVE = 5  # the service's default; a client has to give up a connection before
+KEEPALIVE = 5  # as the service is told; a client has to give up a connection before
 WINDOW_SECONDS = 5
 GROWTH = 0.05
 DISTURBED = 0.05
@@ -245,9 +247,10 @@ def report(phase: Phase, window: Window) -> None:
 def run(installed: Installed, rows: Rows, minutes: float, max_requests: int | None) -> list[Phase]:
     requests = [post("/predict", json.dumps({"instances": [row]}).encode()) for row in rows]
     seconds = minutes * 60 / 2
-    environ = {**OURS.environ, "WEB_CONCURRENCY": str(WORKERS), "KEEPALIVE_SECONDS": str(KEEPALIVE)}
+    environ = {**OBSERVED.environ, "WEB_CONCURRENCY": str(WORKERS)}
+    environ["KEEPALIVE_SECONDS"] = str(KEEPALIVE)
     phases: list[Phase] = []
-    with running(replace(installed, server=replace(OURS, environ=environ)), rows) as server:
+    with running(replace(installed, server=replace(OBSERVED, environ=environ)), rows) as server:
         server.check(rows, installed.scores)
         capacity = asyncio.run(saturate(server, requests[0]))
         phases.append(Phase("staying", 0))
@@ -256,7 +259,7 @@ def run(installed: Installed, rows: Rows, minutes: float, max_requests: int | No
     if max_requests is None:
         max_requests = max(100, int(rate * seconds / WORKERS / (REPLACEMENTS + 1)))
     environ["MAX_REQUESTS"] = str(max_requests)
-    with running(replace(installed, server=replace(OURS, environ=environ)), rows) as server:
+    with running(replace(installed, server=replace(OBSERVED, environ=environ)), rows) as server:
         phases.append(Phase("replaced", max_requests))
         asyncio.run(soak(phases[1], server, requests, rate, seconds, since=seconds))
     return phases
@@ -318,9 +321,10 @@ def main() -> int:
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
     print("training ...", flush=True)
-    installed = install(OURS, "steady")
+    installed = install(OBSERVED, "steady")
     rows = json.loads(ROWS.read_text())
-    phases = run(installed, rows, arguments.minutes, arguments.max_requests)
+    with agent():
+        phases = run(installed, rows, arguments.minutes, arguments.max_requests)
     failures = judge(phases)
     return write(arguments.out, arguments.minutes, phases, failures)
 

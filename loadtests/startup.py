@@ -52,7 +52,19 @@ STAGES = {
 }
 # Of training, tests and installing: what brings one of these at serving time wastes its time.
 NEEDLESS = (
-    *("training", "matplotlib", "rich", "PIL", "pytest", "pip", "setuptools", "pkg_resources"),
+    *(
+        "training",
+        "pipeline",
+        "luigi",
+        "obstore",
+        "matplotlib",
+        "rich",
+        "PIL",
+        "pytest",
+        "pip",
+        "setuptools",
+        "pkg_resources",
+    ),
     *("sklearn.datasets", "sklearn.inspection", "sklearn.model_selection", "unittest", "doctest"),
 )
 _IMPORT = re.compile(r"import time: +(\d+) \| +(\d+) \| ( *)(\S+)$")

@@ -77,7 +77,7 @@ def main(runs: Sequence[Run] = RUNS, home: Path = HOME) -> int:
         change(folders[name] / "model.py", changes)
     for name, folder in folders.items():
         print(f"training {name}", *CHANGES.get(name, {}).values(), sep="\n    ", flush=True)
-        run_in(folder, "-m", "training")
+        run_in(folder, "-m", "pipeline")
     as_expected = True
     for run in runs:
         print(f"{run.name}: {run.about}, {run.seconds} s of traffic", flush=True)
