@@ -6,9 +6,60 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Service, bake, make, serve
+from xdist.scheduler import LoadScopeScheduling
+
+# These measure nothing, so two run at a time; the others want the machine for themselves. The tests
+# of a file stay with one worker, for what they share is slow to make.
+TOGETHER = {
+    "test_aws",
+    "test_boot",
+    "test_browser",
+    "test_ci",
+    "test_ci_azure",
+    "test_ci_gitlab",
+    "test_ci_jenkins",
+    "test_ci_github",
+    "test_codepipeline",
+    "test_cruft",
+    "test_demo",
+    "test_dogstatsd",
+    "test_drift",
+    "test_generated",
+    "test_image",
+    "test_infra_azure",
+    "test_make",
+    "test_manifests",
+    "test_models",
+    "test_pipeline",
+    "test_planner",
+    "test_shadow_demo",
+    "test_submit",
+    "test_swaps",
+    "test_template",
+}
+SHARED = {"test_submit": "test_image"}  # containers
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in TOGETHER:
+            item.add_marker("together")
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives whole files to workers. (xdist's own groups are lost on pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = Path(nodeid.partition("::")[0]).stem
+        return SHARED.get(name, name)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ByFile(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -34,6 +34,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop after the prediction")
     once = parser.parse_args().once
+    # A proxy that the environment names knows nothing of this machine.
+    excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "localhost"
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{excepted},127.0.0.1"
     # Whoever stops us, the service must not outlive us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Python has no handler of Ctrl-C where the caller ignores it: a script's `&`, nohup.

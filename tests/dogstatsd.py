@@ -129,9 +129,10 @@ class Receiver:
     Use it as a context manager. What came before a restart is kept.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        """`path`: of a Unix socket; without it on a free UDP port."""
+    def __init__(self, path: Path | None = None, host: str = "127.0.0.1") -> None:
+        """`path`: of a Unix socket; without it on a free UDP port of `host`."""
         self.path = path
+        self.host = host
         self.port = 0
         self.datagrams: list[bytes] = []
         self._parsed: list[Sample | Event] = []
@@ -146,16 +147,17 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"unix://{self.path}" if self.path else f"udp://127.0.0.1:{self.port}"
+        return f"unix://{self.path}" if self.path else f"udp://{self.host}:{self.port}"
 
     def start(self) -> None:
         if self.path:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.bind(str(self.path))
         else:
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+            self._socket = socket.socket(family, socket.SOCK_DGRAM)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 2**20)
-            self._socket.bind(("127.0.0.1", self.port))
+            self._socket.bind((self.host, self.port))
             self.port = self._socket.getsockname()[1]
         self._socket.settimeout(0.05)
         self._running = True

@@ -128,17 +128,6 @@ def image(folder: Path) -> str:
     return name[1]
 
 
-def committed(folder: Path) -> str:
-    """Put a service into git, and return its commit as tags have it."""
-    git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@example.com"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "test"]):
-        subprocess.run([*git, *command], check=True)
-    done = subprocess.run(
-        [*git, "rev-parse", "--short=8", "HEAD"], capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
 def inspect(name: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = json.loads(podman("inspect", name))
     return found[0]

@@ -2,7 +2,7 @@
 
 Beside what the service reads, a file may say what the test should know:
     NEEDS, NEEDS_TO_TRAIN   libraries, as lines for requirements.txt and requirements-train.txt
-    prepare()               makes the files that the owner would have had before
+    make_files()            makes the files that the owner would have had before
     INPUTS, OUTPUTS         fields and their types, as OpenAPI must state them
     expected(frame)         the right answers; else the trained model is asked without the service
 """
@@ -56,13 +56,8 @@ class Kind:
     @property
     def venv(self) -> Path:
         """The environment that has its libraries; the test is skipped, in CI failed, without it."""
-        if not self.stated.get("NEEDS"):
-            return SERVICE_VENV
-        if not (MODELS_VENV / "done").exists():
-            if os.environ.get("CI"):
-                pytest.fail("build/models-venv is missing")
-            pytest.skip(f"needs {', '.join(self.stated['NEEDS'])}: make build/models-venv/done")
-        return MODELS_VENV
+        needs = self.stated.get("NEEDS")
+        return models_venv(*needs) if needs else SERVICE_VENV
 
     def trained(self, baked: Path, into: Path) -> Path:
         """Return a copy of a service with this model, trained by `make train`."""
@@ -87,10 +82,21 @@ class Kind:
                 with (folder / file).open("a") as stream:
                     stream.writelines(f"{pin(library)}\n" for library in libraries)
                 (self.venv / "train").touch()  # they are installed, whatever make may think
-        if "def prepare():" in self.model.read_text():
+        if "def make_files():" in self.model.read_text():
             python = self.venv / "bin" / "python"
-            subprocess.run([python, "-c", "import model; model.prepare()"], cwd=folder, check=True)
+            subprocess.run(
+                [python, "-c", "import model; model.make_files()"], cwd=folder, check=True
+            )
         return folder
+
+
+def models_venv(*libraries: str) -> Path:
+    """Return the environment that has such libraries; skips, and in CI fails, without it."""
+    if not (MODELS_VENV / "done").exists():
+        if os.environ.get("CI"):
+            pytest.fail("build/models-venv is missing")
+        pytest.skip(f"needs {', '.join(libraries)}: make build/models-venv/done")
+    return MODELS_VENV
 
 
 KINDS = [

@@ -106,6 +106,15 @@ def test_update_brings_ours_and_leaves_theirs(template: Path, service: Path) -> 
         assert (service / name).read_text() == f"# the owner's own {name}\n"
 
 
+def test_another_ci_system_is_an_update(service: Path, tmp_path: Path) -> None:
+    run(CRUFT, "update", "-y", "--variables-to-update", '{"ci": "gitlab"}', cwd=service)
+    commit(service, "now on GitLab")
+    found = contents(service)
+    assert found.pop(".cruft.json")
+    assert found == contents(bake(tmp_path / "gitlab", ci="gitlab"))
+    update(service)
+
+
 def edit_as_the_changelog_says(service: Path) -> None:
     """Do what an update cannot: in the files that are the owner's."""
     settings = service / "k8s" / "base" / "settings.env"

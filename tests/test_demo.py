@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from harness import ROOT
+from harness import ROOT, behind_a_proxy
 
 
 @pytest.fixture
@@ -45,7 +46,11 @@ def test_demo_predicts_stays_and_stops(demo: subprocess.Popen[str]) -> None:
 
 def test_demo_once_ends_by_itself() -> None:
     done = subprocess.run(
-        [sys.executable, "tests/demo.py", "--once"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "tests/demo.py", "--once"],
+        cwd=ROOT,
+        env=os.environ | behind_a_proxy(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0 and not done.stderr
     assert '{"predictions":[{"label":' in done.stdout

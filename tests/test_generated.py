@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
-from harness import copied, make, manifest
+import pytest
+from harness import behind_a_proxy, copied, make, manifest
 
 
 def test_check_passes(baked: Path, tmp_path: Path) -> None:
@@ -46,13 +48,29 @@ def promise(folder: Path, p99_ms: float, steps: str) -> None:
     )
 
 
-def test_loadtest_passes_and_reports(baked: Path, tmp_path: Path) -> None:
+def test_loadtest_passes_and_reports(
+    baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in behind_a_proxy().items():
+        monkeypatch.setenv(name, value)
     folder = copied(baked, tmp_path)
     promise(folder, 1000, "[[2, 2], [5, 3]]")
     done = make(folder, "loadtest")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SLO met" in done.stdout
     assert "<html" in (folder / "loadtests" / "report.html").read_text()
+
+
+def test_loadtest_knows_how_large_a_body_may_be(
+    baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As 50 rows of a model with thousands of columns are with the default.
+    monkeypatch.setenv("MAX_BODY_BYTES", "9000")
+    folder = copied(baked, tmp_path)
+    promise(folder, 1000, "[[10, 5]]")
+    done = make(folder, "loadtest")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"/predict \(\d+ rows\)", done.stderr), done.stderr
 
 
 def test_loadtest_fails_when_the_promise_is_broken(baked: Path, tmp_path: Path) -> None:

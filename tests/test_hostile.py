@@ -79,9 +79,10 @@ def wait_for(true: Callable[[], bool], seconds: float) -> float:
 class Others(threading.Thread):
     """A client that asks again and again on a connection it keeps, and a probe on new ones."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, accepted: set[int]) -> None:
         super().__init__(daemon=True)
         self.service = service
+        self.accepted = accepted
         self.answers: list[float] = []
         self.probes: list[float] = []
         self.stopping = threading.Event()
@@ -92,7 +93,9 @@ class Others(threading.Thread):
             kept = self.connection()
             while not self.stopping.wait(0.01):
                 headers = {"Content-Type": "application/json"}
-                self.answers.append(timed(kept, "POST", "/predict", self.service.body, headers))
+                self.answers.append(
+                    timed(kept, "POST", "/predict", self.service.body, headers, self.accepted)
+                )
                 probe = self.connection()
                 self.probes.append(timed(probe, "GET", "/healthz"))
                 probe.close()
@@ -110,26 +113,32 @@ def timed(
     path: str,
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
+    accepted: set[int] | None = None,
 ) -> float:
     started = time.perf_counter()
     connection.request(method, path, body, headers or {})
     response = connection.getresponse()
     response.read()
-    assert response.status == 200
+    assert response.status in (accepted or {200})
     return time.perf_counter() - started
 
 
 @contextmanager
-def undisturbed(service: Service) -> Iterator[None]:
-    """While the attack runs in this context, others are answered as ever."""
-    others = Others(service)
+def undisturbed(service: Service, within: float = CALM, busy: bool = False) -> Iterator[None]:
+    """While the attack runs in this context, others are answered as ever.
+
+    `within`: seconds that their predictions may take; `busy`: some may be refused.
+    """
+    others = Others(service, {200, 503} if busy else {200})
     others.start()
     time.sleep(0.2)
-    yield
-    # A brief attack may be over before it has been felt.
-    wait_for(lambda: len(others.answers) > 60 or not others.is_alive(), 10)
-    others.stopping.set()
-    others.join(10)
+    try:
+        yield
+        # A brief attack may be over before it has been felt.
+        wait_for(lambda: len(others.answers) > 60 or not others.is_alive(), 10)
+    finally:
+        others.stopping.set()
+        others.join(10)
     assert others.failure is None, others.failure
     answers, probes = sorted(others.answers), sorted(others.probes)
     p99 = answers[len(answers) * 99 // 100]
@@ -137,7 +146,7 @@ def undisturbed(service: Service) -> Iterator[None]:
         f"{len(answers)} others: p50 {answers[len(answers) // 2] * 1e3:.1f} ms, "
         f"p99 {p99 * 1e3:.1f} ms; slowest /healthz {probes[-1] * 1e3:.1f} ms"
     )
-    assert p99 < CALM and probes[-1] < CALM
+    assert p99 < within and probes[-1] < CALM
 
 
 @contextmanager
@@ -210,13 +219,13 @@ def trickle(attackers: list[socket.socket], seconds: float) -> tuple[bytes, dict
     return next(iter(received.values())), closed
 
 
-def test_headers_that_trickle_are_cut_off_after_keepalive(victim: Service) -> None:
+def test_headers_that_trickle_are_cut_off(victim: Service) -> None:
     with undisturbed(victim), connected(victim, 200) as attackers:
         for connection in attackers:
             connection.sendall(b"POST /predict HTTP/1.1\r\nX-Slow: ")
-        received, closed = trickle(attackers, KEEPALIVE + NOISE)
+        received, closed = trickle(attackers, BODY_TIMEOUT + NOISE)
     assert received == b""
-    assert KEEPALIVE * 0.8 < min(closed), closed
+    assert BODY_TIMEOUT * 0.8 < min(closed), closed
 
 
 def test_bodies_that_trickle_get_a_408_and_are_cut_off(victim: Service) -> None:
@@ -224,7 +233,7 @@ def test_bodies_that_trickle_get_a_408_and_are_cut_off(victim: Service) -> None:
         for connection in attackers:
             connection.sendall(post(b"{", length=100_000))
         # What is left of the body is waited for as long as for another request's headers.
-        received, closed = trickle(attackers, BODY_TIMEOUT + KEEPALIVE + NOISE)
+        received, closed = trickle(attackers, 2 * BODY_TIMEOUT + NOISE)
     assert received.startswith(b"HTTP/1.1 408 ") and received.count(b"HTTP/1.1") == 1
     assert BODY_TIMEOUT * 0.8 < min(closed), closed
 
@@ -249,16 +258,15 @@ def test_rest_of_a_late_body_is_no_request(victim: Service, framing: str) -> Non
     assert received.count(b"HTTP/1.1 ") <= 1
 
 
-def test_half_closed_connections_end(victim: Service) -> None:
+def test_half_closed_connections_are_answered_and_end(victim: Service) -> None:
     with undisturbed(victim), connected(victim, 100) as attackers:
         started = time.monotonic()
         for connection in attackers:
             connection.sendall(post(victim.body))
             connection.shutdown(socket.SHUT_WR)
-        # It may be taken for one that has hung up: an answer, or none, but an end.
         ends = [all_received(connection) for connection in attackers]
         assert time.monotonic() - started < KEEPALIVE
-    assert all(end.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 499 ")) for end in ends if end)
+    assert all(end.startswith(b"HTTP/1.1 200 ") for end in ends)
 
 
 def test_connections_reset_in_every_state(victim: Service) -> None:
@@ -362,11 +370,85 @@ def test_garbage_behind_a_body_hurts_only_itself(victim: Service) -> None:
                 assert b" 200 OK" not in all_received(connection)
 
 
+def test_requests_that_are_refused_do_not_fill_the_log(victim: Service) -> None:
+    before = len(victim.logged.splitlines())
+    started = time.monotonic()
+    with connected(victim, 1000) as attackers:
+        for connection in attackers:
+            connection.sendall(b"GET / HTTP/1.1\r\nX-Bad: \0" + b"x" * 7000 + b"\r\n\r\n")
+        assert all(answer(connection)[0].status == 400 for connection in attackers)
+    seconds = time.monotonic() - started
+    lines = victim.logged.splitlines()[before:]
+    # 100 a second (service/logs.py), those of the seconds in which it began and ended included.
+    assert 0 < len(lines) < 100 * (seconds + 2)
+    assert max(map(len, lines)) < 500
+
+
+def rows(service: Service, count: int) -> bytes:
+    instances = [list(service.instance.values())] * count
+    return post(json.dumps({"instances": instances}).encode())
+
+
+def most_unread(service: Service) -> int:
+    """The most bytes that the service's kernel holds for a client."""
+    (worker,) = service.workers
+    found = Path(f"/proc/{worker}/net/tcp").read_text().splitlines()[1:]
+    ours = f"0100007F:{service.port:04X}"
+    return max(int(line.split()[4][:8], 16) for line in found if line.split()[1] == ours)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_floods_of_large_requests_leave_others_their_turn(victim: Service, reads: bool) -> None:
+    request = rows(victim, 900)
+    with undisturbed(victim, within=1, busy=True), connected(victim, 100) as attackers:
+        sent = dict.fromkeys((connection.fileno() for connection in attackers), 0)
+        by_descriptor = {connection.fileno(): connection for connection in attackers}
+        poll = select.poll()
+        for connection in attackers:
+            connection.setblocking(False)
+            poll.register(connection, select.POLLOUT | (select.POLLIN if reads else 0))
+        end, most = time.monotonic() + 1.5 * SEND_TIMEOUT, 0
+        while time.monotonic() < end and by_descriptor:
+            for descriptor, event in poll.poll(100):
+                connection = by_descriptor[descriptor]
+                try:
+                    if event & select.POLLIN:
+                        connection.recv(2**20)
+                    if event & select.POLLOUT:
+                        position = sent[descriptor] % len(request)
+                        sent[descriptor] += connection.send(request[position:])
+                except BlockingIOError:
+                    pass
+                except OSError:  # dropped for not reading
+                    poll.unregister(descriptor)
+                    del by_descriptor[descriptor]
+            most = max(most, most_unread(victim))
+    print(f"{most / 1e3:.0f} kB unread at most")
+    assert most < 300_000
+
+
+@pytest.mark.parametrize("count", [250, 900])
+def test_reader_may_be_slow_as_long_as_it_reads(victim: Service, count: int) -> None:
+    # Of few rows it is a plain request, of many it is left to gunicorn.
+    requests = rows(victim, count) * (10_000 // count)
+    with undisturbed(victim), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.connect(("127.0.0.1", victim.port))
+        # The service takes no more requests than it can answer.
+        sender = threading.Thread(target=connection.sendall, args=[requests], daemon=True)
+        sender.start()
+        received, end = bytearray(), time.monotonic() + 3 * max(KEEPALIVE, SEND_TIMEOUT)
+        while time.monotonic() < end:
+            received += connection.recv(6000)
+            time.sleep(0.1)
+        while received.count(b"HTTP/1.1 200 OK") < 10_000 // count:
+            assert (more := connection.recv(65536)), "the connection was closed"
+            received += more
+
+
 def test_client_that_never_reads_is_dropped_after_send_timeout(victim: Service) -> None:
-    rows = [list(victim.instance.values())] * 1000
-    request = post(json.dumps({"instances": rows}).encode())
-    # The kernel looks whenever it asks anew whether there is room, ever less often.
-    give_up = 2 * SEND_TIMEOUT + NOISE
+    request = rows(victim, 1000)
+    give_up = SEND_TIMEOUT + NOISE
     with undisturbed(victim), socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", victim.port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -12,13 +13,12 @@ from typing import Any
 
 import pytest
 import requests
-from harness import copied, make, manifest
+from harness import committed, copied, make, manifest
 from images import (
     RESTRICTED,
     Container,
     base_image,
     build_options,
-    committed,
     image,
     inspect,
     make_image,
@@ -95,6 +95,13 @@ def test_runs_as_nobody_in_particular(state: dict[str, Any]) -> None:
 def test_can_write_to_tmp_only(state: dict[str, Any]) -> None:
     assert state["writable"] == ["/tmp"]
     assert state["not_of_root"] == []
+
+
+def test_serves_where_not_even_tmp_can_be_written_to(baked: Path, name: str) -> None:
+    with run(name, "--cpus", "1", "--read-only-tmpfs=false") as container:
+        assert json.loads(container.python(STATE))["writable"] == []
+        body = {"instances": manifest(baked)["golden"]["instances"]}
+        assert requests.post(f"{container.url}/predict", json=body, timeout=30).ok
 
 
 def test_holds_what_serving_needs_and_nothing_else(baked: Path, state: dict[str, Any]) -> None:
@@ -215,6 +222,22 @@ def test_change_of_code_uploads_code_and_a_new_model_the_model(
         podman("untag", other)
 
 
+def test_a_strict_umask_makes_the_same_image(baked: Path, name: str, tmp_path: Path) -> None:
+    folder = copied(baked, tmp_path)
+    for path in folder.rglob("*"):
+        if path.name not in ("requirements.lock", "packages.txt"):  # cached, and read by root only
+            path.chmod(path.stat().st_mode & 0o700)
+    before, umask = layers(name), os.umask(0o077)
+    try:
+        done = make_image(folder)
+    finally:
+        os.umask(umask)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert layers(name) == before  # of the same model and commit, so of the same name
+    with run(name, "--cpus", "1"):
+        pass
+
+
 def altered_model(folder: Path) -> None:
     path = folder / "artifact" / manifest(folder)["files"]["model"]["path"]
     content = bytearray(path.read_bytes())
@@ -303,10 +326,29 @@ def test_modules_beside_model_py_are_in_the_image_and_what_else_is_there_is_not(
     podman("untag", image(folder))
 
 
+OWN_STEP = """
+from checks import SAYS
+from pipeline.step import Step
+
+
+class Looked(Step):
+    name = "looked"
+
+    def make(self, say):
+        say(SAYS)
+
+
+STEPS = [Looked]
+"""
+
+
 def test_retrained_in_a_container(baked: Path, name: str, tmp_path: Path) -> None:
     folder = copied(baked, tmp_path)
     shutil.rmtree(folder / "artifact")
+    (folder / "steps.py").write_text(OWN_STEP)
+    (folder / "checks.py").write_text('SAYS = "looked at"\n')
     done = make(folder, "retrain", f"ARGS={' '.join(build_options())}")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "looked at" in done.stdout
     # But for the last digits: elsewhere, sums may be taken in another order.
     assert manifest(folder)["metrics"] == pytest.approx(manifest(baked)["metrics"], rel=1e-9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -166,17 +165,140 @@ def test_many_slow_clients_delay_nobody(small: Service) -> None:
             connection.close()
 
 
+def test_connections_outlive_the_pause_of_a_load_balancer(live: Service) -> None:
+    ways = [head(f"Content-Length: {len(live.body)}") + live.body]
+    ways.append(b"GET /metadata HTTP/1.1\r\nHost: test\r\n\r\n")
+    connections = [live.connect() for _ in ways]
+    for pause in (6, 0):  # a fraction of what they keep them for
+        for connection, request in zip(connections, ways, strict=True):
+            connection.sendall(request)
+            assert answer(connection)[0] == 200
+        time.sleep(pause)
+    for connection in connections:
+        connection.close()
+
+
 def test_deep_nesting(live: Service) -> None:
     for deep in [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000]:
         refused(live.post(deep), 400)
         refused(live.post(b'{"instances": [%s]}' % deep), 400)
 
 
-def test_bare_health_of_http(live: Service) -> None:
-    # What is no HTTP at all gets gunicorn's own 400, or a closed connection; the service goes on.
-    for junk in [b"\0" * 1000, b"GET\r\n\r\n", b"POST /predict HTTP/9.9\r\n\r\n", b"\x16\x03\x01"]:
+@pytest.mark.parametrize(
+    ("junk", "expected"),
+    [
+        (b"\0" * 1000, 400),
+        (b"\x16\x03\x01", 400),
+        (b"GET", 400),
+        (b"POST /predict HTTP/9.9", 400),
+        (b"GET predict HTTP/1.1", 400),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: unheard-of", 400),
+        (b"GET / HTTP/1.1\r\nX-Bad: \0" + b"x" * 5000, 400),
+        (b"GET / HTTP/1.1\r\nExpect: the worst", 417),
+        (b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 9000, 431),
+        (b"GET /" + b"x" * 5000 + b" HTTP/1.1", 414),
+    ],
+)
+def test_what_is_no_http_is_refused_and_logged_as_any_request(
+    live: Service, junk: bytes, expected: int
+) -> None:
+    with closing(live.connect()) as connection:
+        connection.sendall(junk + b"\r\n\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        body = json.loads(response.read())
+    assert response.status == expected
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Model-Version"] and "Server" not in response.headers
+    assert body.keys() == {"error", "details", "request_id"}
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    assert len(body["error"]) < 300 and "\n" not in body["error"]
+    [line] = live.lines(body["request_id"])
+    assert json.loads(line)["http.status_code"] == expected
+    assert len(line) < 500 and live.predict([live.instance])
+
+
+METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT PROPFIND".split()
+
+
+@pytest.mark.parametrize(
+    ("target", "of_post"),
+    [
+        ("/predict", 200),
+        ("//predict", 200),
+        ("///predict", 200),
+        ("/%70redict", 200),
+        ("/%2Fpredict", 200),
+        ("/predict?", 200),
+        ("/predict?%ff&=&&;x=%00&x", 200),
+        ("/predict#x", 200),
+        ("http://made.up/predict", 200),
+        ("http://made.up//predict", 200),
+        ("http://made.up", 405),
+        ("//", 405),
+        ("/docs", 405),
+        ("//docs", 405),
+        ("/docs//x", 405),
+        ("/docs/%00", 405),
+        ("/docs/" + "x" * 3000, 405),
+        ("/predict/", 404),
+        ("/./predict", 404),
+        ("/x/../predict", 404),
+        ("/predict;x", 404),
+        ("/Predict", 404),
+        ("/predict%00", 404),
+        ("/predict%0a", 404),
+        ("/predict%20", 404),
+        ("/%ff%fe", 404),
+        ("/caf%e9", 404),
+        ("/%ed%a0%80", 404),
+        ("//[made.up/predict", 404),
+        ("//made.up/predict", 404),
+        ("/models/tumour/predict", 404),
+        ("*", 400),
+        ("predict", 400),
+        ("http://[made.up/predict", 400),
+        ("/caf\xe9", 400),
+    ],
+)
+def test_whatever_the_path_it_is_a_route_or_an_error(
+    live: Service, target: str, of_post: int
+) -> None:
+    logged = len(live.logged)
+    for method in METHODS:
+        content = head(f"Content-Length: {len(live.body)}") + live.body
+        content = content.replace(b"Host: test", b"Host: made.up")
+        line = f"{method} {target} HTTP/1.1".encode("latin-1")
         with closing(live.connect()) as connection:
-            connection.sendall(junk + b"\r\n\r\n")
-            connection.shutdown(socket.SHUT_WR)
-            assert re.match(rb"$|HTTP/1\.1 (4\d\d|505) ", connection.recv(1000))
-    assert live.predict([live.instance])
+            connection.sendall(content.replace(b"POST /predict HTTP/1.1", line))
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            body = response.read()
+        assert response.status == of_post if method == "POST" else response.status < 500
+        assert "made.up" not in str(response.headers)
+        if response.status >= 400 and method != "HEAD":
+            error = json.loads(body)["error"]
+            assert "\n" not in error and len(error) < 700
+    assert "Traceback" not in live.logged[logged:]
+
+
+@pytest.mark.parametrize("padding", [b"", b" " * 70_000], ids=["quick", "by gunicorn"])
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], 200),
+        (["X-Forwarded-Proto: https"], 200),
+        (["X-Forwarded-Proto: https", "X-Forwarded-Ssl: on"], 200),
+        (["X-Forwarded-Proto: https", "X-Forwarded-Ssl: off"], 400),
+        (["X-Forwarded-Protocol: ssl", "X-Forwarded-Proto: http"], 400),
+        (["X-Forwarded-Proto: https", "X-Forwarded-Proto: http"], 400),
+        (["Script_Name: /predict", "Path_Info: /metadata"], 200),
+    ],
+)
+def test_headers_of_proxies_may_not_contradict_each_other(
+    live: Service, headers: list[str], expected: int, padding: bytes
+) -> None:
+    body = live.body + padding
+    status, _ = send(live, head(f"Content-Length: {len(body)}", *headers) + body)
+    assert status == expected

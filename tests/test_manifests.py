@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def rendered(service: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pa
             words = ["datadog"] * datadog + ["candidate"] * bool(candidate)
             render(overlay, into / f"{'-'.join((env, *words))}.yaml")
             (overlay / "kustomization.yaml").write_text(original)
+    render(service / "k8s" / "training", into / "training.yaml")
+    for name in ("rbac", "networkpolicy"):
+        shutil.copy(service / "k8s" / "argo" / f"{name}.yaml", into / f"argo-{name}.yaml")
     render(ROOT / "k8s", into / "cluster.yaml")
     return sorted(into.iterdir())
 
@@ -64,7 +68,7 @@ def render(folder: Path, into: Path) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_knows_every_field(rendered: list[Path], version: str) -> None:
-    assert len(rendered) == 11
+    assert len(rendered) == 14
     command = [checker("kubernetes-validate"), "--strict", "-k", version, *map(str, rendered)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,12 +78,14 @@ def test_checkov_finds_nothing(rendered: list[Path], service: Path) -> None:
     """But what is excepted, with the reason, in annotations and comments."""
     # Offline, and all in one run: it takes seconds to start.
     command = [checker("checkov"), "--skip-download", "--quiet", "--compact"]
-    command += ["--framework", "kubernetes", "dockerfile"]
-    for file in [*rendered, service / "Dockerfile"]:
+    command += ["--framework", "kubernetes", "dockerfile", "cloudformation", "argo_workflows"]
+    templates = ("infra/aws/base.yaml", "infra/aws/batch.yaml")
+    others = ("Dockerfile", *templates, "k8s/argo/workflowtemplate.yaml")
+    for file in [*rendered, *(service / name for name in others)]:
         command += ["--file", str(file)]
     done = subprocess.run(command, capture_output=True, text=True)
     counts = re.findall(r"Passed checks: (\d+), Failed checks: (\d+)", done.stdout)
-    assert len(counts) in (0, 2) and all(failed == "0" for _, failed in counts), done.stdout
+    assert len(counts) in (0, 4) and all(failed == "0" for _, failed in counts), done.stdout
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -209,15 +210,23 @@ def test_expired_requests_cost_no_call(busy: Service) -> None:
     assert not any(1001 in call for call in calls(busy.folder))
 
 
-def test_clients_that_have_hung_up_cost_no_call(busy: Service) -> None:
+def test_connections_that_were_reset_cost_no_call(busy: Service) -> None:
     content = request(marked(busy, 1002))
     with occupied(busy, rows=8):
         for connection in [busy.connect() for _ in range(8)]:
             connection.sendall(content)
             time.sleep(0.01)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             connection.close()
     assert busy.predict([busy.instance])
     assert not any(1002 in call for call in calls(busy.folder))
+
+
+def test_client_that_has_said_all_waits_for_its_answer(busy: Service) -> None:
+    with occupied(busy, rows=8), closing(busy.connect()) as connection:
+        connection.sendall(request({"instances": [busy.instance]}))
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_large_request_passes_and_lets_others_pass(slow: Path) -> None:

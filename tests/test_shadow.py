@@ -6,6 +6,7 @@ breaker and makes it tell its last counts.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -181,12 +182,14 @@ def current_pairs(service: Service) -> list[dict[str, Any]]:
     return [pair for pair in events(service, "pair") if pid(pair) == worker]
 
 
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
 def test_a_copy_has_nothing_of_the_clients_but_the_body(
-    shadowed: Service, candidate: Candidate
+    shadowed: Service, candidate: Candidate, coding: str
 ) -> None:
     shadowed.post(
-        shadowed.body,
+        gzip.compress(shadowed.body) if coding == "gzip" else shadowed.body,
         **{
+            "Content-Encoding": coding,
             "Content-Type": "application/json; note=secret",
             "Authorization": "Bearer secret",
             "Cookie": "secret=1",

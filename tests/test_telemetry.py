@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -473,6 +474,8 @@ def test_counts_are_what_clients_have_seen(
             head += "Content-Type: application/json\r\n\r\n"
             gone.sendall(head.encode() + service.body)
             time.sleep(0.05)
+            # It is reset: to close it would be to say that there is no further request.
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         seen["/predict", "499"] += 1
         queued = pool.submit(ask, *[None] * 15)
         time.sleep(0.05)
@@ -485,6 +488,10 @@ def test_counts_are_what_clients_have_seen(
     get("/nothing/here", "other")
     get("/nothing/there", "other", "DELETE")
     get("/broken", "/broken")
+    with closing(service.connect()) as connection:
+        connection.sendall(b"GET\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+    seen["other", "400"] += 1  # gunicorn's refusals count too
     watched.settle()
     time.sleep(1.2)  # gauges come once a second
     seen["/openapi.json", "200"] += 1
@@ -508,7 +515,7 @@ def test_counts_are_what_clients_have_seen(
     assert counted == seen
     assert outcomes == {
         "ok": 7,
-        "client_error": 4,  # a bad row, one method, two paths
+        "client_error": 5,  # a bad row, one method, two paths, no HTTP
         "shed": 1,
         "expired": 1,
         "cancelled": 1,

@@ -17,11 +17,13 @@ import pytest
 import requests
 from agent import Agent, install
 from dogstatsd import Receiver
-from harness import Service, copied, free_port, serve
+from harness import Service, behind_a_proxy, copied, free_port, manifest, serve
 
 STOP_SECONDS = 10
 # To notice an agent that has come.
 BACK_SECONDS = 5
+# To tell of metrics that nobody takes: they wait ten seconds for an agent to come.
+LOSS_SECONDS = 30
 # More than what the service without telemetry takes.
 NOISE_SECONDS = 0.002
 STALL_SECONDS = 0.5
@@ -238,6 +240,92 @@ def test_agent_comes_and_goes_and_comes_back(
         lines = service.logged.splitlines()
     print("\n".join(lines))
     assert len(lines) < 30
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[str]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taker:
+        taker.bind(str(folder / "full"))
+        yield f"unix://{folder}/full"
+
+
+@contextmanager
+def plain_file(folder: Path) -> Iterator[str]:
+    (folder / "file").touch()
+    yield f"unix://{folder}/file"
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "line"),
+    [
+        ("DD_TRACE_AGENT_URL", "localhost:8126", "there will be no traces: ValueError: Unsupp"),
+        ("DD_DOGSTATSD_URL", "udp://[::1", "there will be no metrics: Invalid IPv6 URL"),
+        ("DD_DOGSTATSD_URL", "unix:///no/socket", "datagrams of metrics at unix:///no/socket so"),
+        ("DD_DOGSTATSD_URL", plain_file, "datagrams of metrics at unix:///"),
+        ("DD_DOGSTATSD_URL", full, "datagrams of metrics at unix:///"),
+    ],
+)
+def test_an_address_that_takes_nothing_costs_a_line(
+    baked: Path, plain: Plain, tmp_path: Path, name: str, address: Any, line: str
+) -> None:
+    with ExitStack() as stack:
+        if callable(address):
+            address = stack.enter_context(address(tmp_path))
+        service = stack.enter_context(serve(baked, LOG_SAMPLE=0, **{name: address}))
+        (worker,) = service.workers
+        compare(service, plain, 200)
+        deadline = time.monotonic() + LOSS_SECONDS
+        while line not in service.logged:
+            assert time.monotonic() < deadline, service.logged
+            time.sleep(0.1)
+        compare(service, plain, 200)
+        assert service.workers == [worker]
+        stop(service)
+        lines = [json.loads(line) for line in service.logged.splitlines()]
+    assert len(lines) < 15 and not any("error.stack" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "tags", "metric_tags"),
+    [
+        (
+            "team:ml, origin:a b|c ,url:http://x:1,env:dev,service:mine",
+            "127.0.0.1",
+            {"team": "ml", "origin": "a b|c", "url": "http://x:1", "env": "dev"},
+            {"origin": "a_b_c", "service": "mine"},
+        ),
+        ("team:ml  rack:r-7", "::1", {"team": "ml", "rack": "r-7"}, {}),
+    ],
+)
+def test_tags_of_the_environment_are_on_spans_and_metrics(
+    baked: Path,
+    tmp_path: Path,
+    text: str,
+    host: str,
+    tags: dict[str, str],
+    metric_tags: dict[str, str],
+) -> None:
+    install()
+    with Agent() as agent, Receiver(host=host) as metrics:
+        settings = {"DD_TRACE_AGENT_URL": agent.url, "DD_AGENT_HOST": host, "DD_TAGS": text}
+        with serve(baked, DD_DOGSTATSD_PORT=metrics.port, **settings) as service:
+            assert service.post(service.body, **{"X-Request-Id": "tagged"}).status_code == 200
+            (span,) = agent.wait_spans(1, {"request_id": "tagged"})
+            metrics.wait(lambda: metrics.total("inference.requests") > 0)
+        assert tags.items() <= span["meta"].items()
+        assert span["service"] == metric_tags.get("service", manifest(baked)["name"])
+        found = [each.tags for each in metrics.samples] + [each.tags for each in metrics.events]
+        assert all((tags | metric_tags).items() <= each.items() for each in found), found
+
+
+def test_agent_is_reached_without_a_proxy(baked: Path) -> None:
+    install()
+    with (
+        Agent() as agent,
+        serve(baked, DD_TRACE_AGENT_URL=agent.url, **behind_a_proxy()) as service,
+    ):
+        assert service.post(service.body, **{"X-Request-Id": "direct"}).status_code == 200
+        agent.wait_spans(1, {"request_id": "direct"})
 
 
 def test_nothing_is_loaded_for_nobody(plain: Plain) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+SINCE = "2026-11-20T07:15:00.123456+00:00"
 
 
 class Datadog(ThreadingHTTPServer):
@@ -18,7 +23,7 @@ class Datadog(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects: dict[str, dict[str, Any]] = {
-            kind: {} for kind in ("slo", "monitor", "dashboard", "entity", "tags")
+            kind: {} for kind in ("slo", "monitor", "dashboard", "entity", "tags", "webhook")
         }
         self.writes: list[str] = []
         self.refusal: tuple[str, int, Any] | None = None
@@ -38,6 +43,7 @@ class Datadog(ThreadingHTTPServer):
             kept["id"] = int(id)
             kept["type"] = {"query alert": "metric alert"}.get(kept["type"], kept["type"])
             kept["options"] = {"notify_audit": False, "new_host_delay": 300} | kept["options"]
+            kept = {"overall_state": "OK", "overall_state_modified": SINCE} | kept
         for index, widget in enumerate(kept.get("widgets", [])):
             widget["id"] = index
         self.objects[kind][id] = kept
@@ -110,6 +116,13 @@ class Handler(BaseHTTPRequestHandler):
             case ["POST", "catalog", "entity"]:
                 objects["entity"][body["metadata"]["name"]] = body
                 self.answer(202, {"data": [{"id": "e"}]})
+            case [method, "integration", "webhooks", "configuration", "webhooks", *names]:
+                name = names[0] if names else body["name"]
+                if method != "POST" and name not in objects["webhook"]:
+                    return self.answer(404, {"errors": ["Not found"]})
+                if write:
+                    objects["webhook"][name] = body
+                self.answer(200, objects["webhook"][name])
             case [method, "metrics", metric, "tags"]:
                 there = metric in objects["tags"]
                 if metric in self.server.unknown_metrics or (method != "POST" and not there):
@@ -122,3 +135,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(404, {"errors": [f"no route {route}"]})
 
     do_GET = do_POST = do_PUT = do_PATCH = handle_request
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Run a server in a thread, and yield its address."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -5,19 +5,24 @@ The HTTP API as clients see it is in the service's own tests/test_api.py.
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder
 
 import toy
 from service.app import create_app
 from service.engine import Engine
 from service.errors import RequestError
 from service.settings import Settings
+from service.worker import Worker
 
 
 @pytest.fixture
@@ -135,6 +140,38 @@ def test_no_page_shows_a_golden_row_or_what_is_private(artifact_dir: Path) -> No
     metadata = client.get("/metadata").json
     assert metadata is not None and metadata.keys() == manifest.keys() - {"golden"}
     assert "basic" not in client.get("/openapi.json").text + client.get("/metadata").text
+
+
+@pytest.mark.parametrize("root", ["", "/models/tumour"])
+def test_no_path_reaches_a_route_that_does_not_know_it(trained: Path, root: str) -> None:
+    app = create_app(Settings(artifact_dir=trained, root_path=root), toy.predict)
+    engine: Engine = app.extensions["engine"]
+    engine.start()
+    for path in ("", "/", "//", "predict", "/predict", "//predict", "/predict\0", "*", "\xff"):
+        for given in (path, root + path, f"/{root}{path}"):
+            environ = EnvironBuilder(method="POST").get_environ() | {"PATH_INFO": given}
+            status = app.test_client().open(environ).status_code
+            assert status in (404, 405, 415), given
+    engine.batcher.close()
+
+
+def test_what_gunicorn_fails_at_is_a_500_as_all_are(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, connection = socket.socketpair()
+    with server, connection:
+        worker: Any = SimpleNamespace(wsgi=app)
+        Worker.handle_error(
+            worker, None, server, ("127.0.0.1", 1), RuntimeError("secret internals")
+        )
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        body = json.loads(response.read())
+    assert (response.status, body["error"]) == (500, "internal error")
+    assert response.headers["Connection"] == "close"
+    line = vars(caplog.records[-1])["fields"]
+    assert (line["request_id"], line["route"]) == (body["request_id"], "other")
+    assert "secret internals" in caplog.text
 
 
 def test_every_documented_path_is_served(client: FlaskClient, app: Flask) -> None:

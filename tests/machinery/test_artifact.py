@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import runs
 
 import toy
 from service import artifact
 from service.engine import Engine
 from service.errors import Refusal
 from service.settings import Settings
-from training import __main__ as training
 from training import package as packaging
 
 
@@ -120,6 +120,25 @@ def test_nothing_is_unpickled_that_the_manifest_does_not_vouch_for(
     assert marker.exists() == vouched_for
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_what_is_unpickled_is_what_was_hashed(
+    artifact_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: bool
+) -> None:
+    def swap(*arguments: Any) -> None:  # when the hash was right, and before anything is loaded
+        model, other = file(artifact_dir, "model"), tmp_path / "other"
+        other.write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
+        if renamed:
+            other.replace(model)
+        else:  # into the same file, which may be open
+            model.write_bytes(other.read_bytes())
+        check_runtime(*arguments)
+
+    check_runtime = artifact.check_runtime
+    monkeypatch.setattr(artifact, "check_runtime", swap)
+    boot(artifact_dir)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("package", [*artifact.RUNTIME_PACKAGES, "python"])
 def test_other_versions_than_trained_with_are_refused_before_loading(
     package: str, artifact_dir: Path
@@ -208,7 +227,7 @@ def test_a_crash_at_any_step_leaves_an_artifact_that_boots(
 
         return step
 
-    monkeypatch.setattr(training, "user", toy)
+    monkeypatch.setattr(runs, "user", toy)
     monkeypatch.setattr(packaging, "render_card", lambda *_: "the card is not what this is about")
     monkeypatch.setattr(toy, "SEED", 8)
     with monkeypatch.context() as patch:
@@ -216,10 +235,10 @@ def test_a_crash_at_any_step_leaves_an_artifact_that_boots(
         patch.setattr(Path, "replace", crashing(Path.replace))
         patch.setattr(Path, "unlink", crashing(Path.unlink))
         with pytest.raises(Crash):
-            training.train(artifact_dir)
+            runs.train(artifact_dir)
     assert (artifact.read_manifest(artifact_dir).version == before) == (done < 6)
     boot(artifact_dir)
-    after = training.train(artifact_dir)
+    after = runs.train(artifact_dir)
     assert after.version != before
     assert {path.name for path in artifact_dir.iterdir()} == {
         artifact.MANIFEST,

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import Batcher, Observer
+from service.batching import Batcher
 from service.errors import RequestError
+from service.observer import Observer
 from service.record import Answer, RequestRecord
 from service.settings import Settings
 
@@ -148,12 +149,12 @@ def test_who_waits_until_it_is_idle_is_in_no_ones_way(make: Make) -> None:
     submitted = gevent.spawn(batcher.submit, request([1]), 10)
     gevent.sleep(0.05)
     started = time.perf_counter()
-    batcher.wait_until_idle(0.02)
+    batcher.idle.wait_for_hub(0.02)
     assert 0.02 <= time.perf_counter() - started < 0.1 and not submitted.ready()
-    batcher.wait_until_idle(5)
+    batcher.idle.wait_for_hub(5)
     assert 0.1 < time.perf_counter() - started < 1 and submitted.ready()
     started = time.perf_counter()
-    batcher.wait_until_idle(5)
+    batcher.idle.wait_for_hub(5)
     assert time.perf_counter() - started < 0.05
 
 
@@ -168,7 +169,7 @@ def test_those_who_wait_until_it_is_idle_go_one_at_a_time(make: Make) -> None:
         order.append("request")
 
     def copy() -> None:
-        batcher.wait_until_idle(5)
+        batcher.idle.wait_for_hub(5)
         order.append("copy")
         if len(order) == 1:
             gevent.spawn(ask)
@@ -222,8 +223,9 @@ def test_a_model_that_ends_the_process_fails_its_own_request_only(make: Make) ->
         return [{"value": row[0]} for row in asked]
 
     batcher = make(predict)
-    with pytest.raises(SystemExit):
+    with pytest.raises(RuntimeError, match="predict raised SystemExit") as caught:
         batcher.submit(request([-1]), 10)
+    assert isinstance(caught.value.__cause__, SystemExit)
     assert answered(batcher, [1]).answers == [{"value": 1}]
 
 
@@ -254,7 +256,7 @@ def test_a_slow_model_gets_smaller_calls_than_it_could(make: Make) -> None:
         return [{"value": row[0]} for row in asked]
 
     batcher = make(predict, max_batch_size=64, max_queue_seconds=0.1)
-    batcher.warm_up([(1,)])
+    batcher.warm_up([(1,)], prepare=lambda: None)
     record = answered(batcher, range(30))
     assert [answer["value"] for answer in record.answers] == list(range(30))
     assert 0.07 < batcher._rows_per_call * batcher.cost.per_row < 0.13
@@ -266,7 +268,7 @@ def test_a_request_that_would_wait_too_long_is_refused_at_once(make: Make) -> No
         return [{"value": row[0]} for row in asked]
 
     batcher = make(predict, max_batch_size=4, max_queue_seconds=0.2)
-    batcher.warm_up([(1,)])
+    batcher.warm_up([(1,)], prepare=lambda: None)
     waiting = [gevent.spawn(values, batcher, [number]) for number in range(30)]
     gevent.sleep(0)
     started = time.perf_counter()

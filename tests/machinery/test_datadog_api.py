@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,21 @@ from typing import Any
 import pytest
 import yaml
 from datadog_api_client import Configuration
-from datadog_server import Datadog
+from datadog_server import Datadog, serving
+from retraining import keep
 
 from tools.datadog import __main__ as tool
 from tools.datadog import definitions as files
 from tools.datadog.changes import changes
+from tools.datadog.client import configured
 from tools.datadog.definitions import Invalid, definitions, fill, values
 
 
 @pytest.fixture
 def datadog() -> Iterator[Datadog]:
     server = Datadog()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def run(command: str, server: Datadog, api_key: str = "api") -> int:
@@ -260,6 +257,55 @@ def test_dashboards_are_looked_for_on_every_page(datadog: Datadog, folder: Path)
     assert datadog.writes == []
 
 
+# The webhook that starts a training
+
+
+def ask_for_the_webhook(folder: Path, ci: str) -> str:
+    """Let drift call it, and return the name that the service has for Datadog's variables."""
+    service = values()["service"]
+    keep(ci, folder)
+    notify = f'notify_drift = "@slack-ml @webhook-retrain-{service}"'
+    edit(folder / "thresholds.toml", 'notify_drift = ""', notify)
+    return str(service.upper().replace("-", "_"))
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab", "jenkins", "azure"])
+def test_the_webhook_is_brought_if_drift_calls_it(
+    ci: str, datadog: Datadog, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("apply", datadog) == 0
+    assert datadog.objects["webhook"] == {} and "@webhook" not in str(datadog.objects["monitor"])
+    name = ask_for_the_webhook(folder, ci)
+    assert run("apply", datadog) == 0
+    ((called, webhook),) = datadog.objects["webhook"].items()
+    alerting = [one for one in datadog.objects["monitor"].values() if "@webhook" in one["message"]]
+    assert all("retrain:yes" in one["tags"] for one in alerting)
+    assert f"@webhook-{called}\n{{{{/is_alert}}}}" in alerting[0]["message"]
+    assert webhook["url"] == f"${name}_RETRAIN_URL"
+    assert str(webhook).count(f"${name}_RETRAIN_TOKEN") == 1 and "$RETRAIN" not in str(webhook)
+
+    datadog.writes.clear()
+    assert run("apply", datadog) == 0
+    assert datadog.writes == []
+    webhook["url"] = "https://elsewhere.example.com"
+    assert run("apply", datadog) == 0
+    assert [route.split()[0] for route in datadog.writes] == ["PUT"]
+
+
+def test_aws_has_no_webhook(
+    datadog: Datadog, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask_for_the_webhook(folder, "aws")
+    assert run("apply", datadog) == 2
+    assert "no webhook for this CI system" in capsys.readouterr().err and datadog.writes == []
+
+
+def test_thresholds_of_an_older_service_call_nobody(folder: Path) -> None:
+    edit(folder / "thresholds.toml", 'notify_drift = ""', "")
+    assert values(folder)["notify_drift"] == ""
+    assert not [one for one in definitions(folder) if one.kind == "webhook"]
+
+
 # When Datadog says no
 
 
@@ -341,6 +387,6 @@ def test_missing_keys_are_one_line(
 
 def test_the_site_is_where_requests_go() -> None:
     environ = {"DD_API_KEY": "k", "DD_APP_KEY": "k", "DD_SITE": "datadoghq.eu"}
-    configuration = tool.configured(environ)
+    configuration = configured(environ)
     variables = configuration.server_variables
     assert configuration.get_host_from_settings(0, variables) == "https://api.datadoghq.eu"

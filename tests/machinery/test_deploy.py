@@ -2,130 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster import DONE, HALF, IMAGE, LATE, UNSEEN, Cluster, Json, commit, pod, put, state, waits
 
 from tools.deploy import release, rollout
 from tools.deploy.__main__ import main
-from tools.deploy.image import _commit, _origin, _pip_conf
-from tools.deploy.service import NAME, REPOSITORY, ROOT, DeployError
-
-IMAGE = f"{REPOSITORY}:1-abc"
-Json = dict[str, Any]
-
-# Answers each `rollout status` and the `get KIND` after it by the next of the states it was given,
-# and by the last one for ever.
-KUBECTL = f"""#!{sys.executable}
-import json, pathlib, sys
-here = pathlib.Path(__file__).parent
-words = sys.argv[3:] if sys.argv[1] == "--namespace" else sys.argv[1:]
-with open(here / "calls", "a") as calls: calls.write(" ".join(words) + "\\n")
-if words[0] == "config": print("a-cluster")
-if words[0] == "apply": print("deployment.apps/x configured\\nservice/x unchanged")
-if words[0] == "diff": print("- a\\n+ b"); sys.exit(1)
-if words[0] in ("rollout", "get") and "--ignore-not-found" not in words:
-    at = here / "at"
-    if words[0] == "rollout": at.write_text(str(int(at.read_text()) + 1 if at.exists() else 0))
-    states = json.loads((here / "states").read_text())
-    state = states[min(int(at.read_text()), len(states) - 1)]
-    if words[:2] == ["get", "deployment"]:
-        print(json.dumps(state["deployment"]))
-    elif words[0] == "get":
-        print(json.dumps({{"items": sum((state[kind] for kind in words[1].split(",")), [])}}))
-    elif "exceeded" in state["said"]: sys.exit("error: " + state["said"])
-    else: print(state["said"])
-"""
-WAITING = f'Waiting for deployment "{NAME}" '
-UNSEEN = f"{WAITING}spec update to be observed..."
-HALF = f"{WAITING}rollout to finish: 1 out of 2 new replicas have been updated..."
-DONE = f'deployment "{NAME}" successfully rolled out'
-LATE = f'deployment "{NAME}" exceeded its progress deadline'
-
-
-def pod(version: str, **container: Any) -> Json:
-    return {
-        "kind": "Pod",
-        "metadata": {"labels": {"pod-template-hash": version}},
-        "status": {"containerStatuses": [{"image": IMAGE, **container}]},
-    }
-
-
-def state(
-    said: str, *pods: Json, events: list[Json] | None = None, conditions: list[Json] | None = None
-) -> Json:
-    """Return what kubectl says of a rollout from revision 1 to 2, and of all that is part of it."""
-    sets = [
-        {
-            "kind": "ReplicaSet",
-            "metadata": {"labels": {"pod-template-hash": v}, "annotations": {rollout.REVISION: n}},
-        }
-        for v, n in (("old", "1"), ("new", "2"))
-    ]
-    deployment = {
-        "kind": "Deployment",
-        "metadata": {"name": NAME, "annotations": {rollout.REVISION: "2"}},
-        "status": {"availableReplicas": 2, "conditions": conditions or []},
-    }
-    return {
-        "said": said,
-        "deployment": deployment,
-        "replicasets": sets,
-        "pods": list(pods),
-        "events": events or [],
-    }
-
-
-class Cluster:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def plays(self, *states: Json) -> None:
-        (self.folder / "states").write_text(json.dumps(states))
-
-    def calls(self, first: str) -> list[str]:
-        lines = (self.folder / "calls").read_text().splitlines()
-        return [line for line in lines if line.startswith(f"{first} ")]
-
-
-@pytest.fixture
-def overlays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The overlays of a service in git, of which a test may release to one."""
-    folder = tmp_path / "service"
-    shutil.copytree(ROOT / "k8s", folder / "k8s")
-    for module in ("release.ROOT", "service.ROOT", "rollout.ROOT", "image.ROOT"):
-        monkeypatch.setattr(f"tools.deploy.{module}", folder)
-    monkeypatch.setattr("tools.deploy.release.OVERLAYS", folder / "k8s" / "overlays")
-    subprocess.run(["git", "init", "-q", folder], check=True)
-    return folder / "k8s" / "overlays"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, overlays: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    (tmp_path / "kubectl").write_text(KUBECTL)
-    (tmp_path / "kubectl").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    put("1-abc")
-    yield Cluster(tmp_path)
-
-
-def put(tag: str, candidate: str = "", env: str = "staging") -> None:
-    release.write(env, release.render(env, tag, candidate))
-
-
-def commit(overlays: Path) -> None:
-    git = ["git", "-C", str(overlays), "-c", "user.name=test", "-c", "user.email=test@example.com"]
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "release"], check=True)
+from tools.deploy.builder import _pip_conf
+from tools.deploy.image import _origin
+from tools.deploy.service import NAME, ROOT, DeployError
+from tools.deploy.tags import commit as of_source
+from training.package import _source
 
 
 def test_rollout_is_shown_until_it_is_done(
@@ -162,12 +57,9 @@ def test_candidate_that_is_released_no_more_is_removed(cluster: Cluster) -> None
     assert cluster.calls("delete") == [f"delete {kinds} --selector app={NAME}-candidate"]
 
 
+DIGEST = f"@sha256:{64 * '0'}"
 REFUSED = "refusing to start: artifact/model.joblib: sha256 1… (3 bytes), but the manifest says 2…"
 PROBE = "Readiness probe failed: HTTP probe failed with statuscode: 503"
-
-
-def waits(reason: str, message: str = "", **other: Any) -> Json:
-    return pod("new", state={"waiting": {"reason": reason, "message": message}}, **other)
 
 
 def ended(code: int, message: str = "", reason: str = "Error") -> Json:
@@ -316,7 +208,11 @@ def test_overlay_without_its_release(overlays: Path) -> None:
         put("1-a")
 
 
-@pytest.mark.parametrize("tag", ["-a", ".a", "a b", "a:b", "a/b", "a\n", "é", "a" * 129])
+@pytest.mark.parametrize(
+    "tag",
+    ["-a", ".a", "a b", "a:b", "a/b", "a\n", "é", "a" * 129]
+    + ["1-a@sha256:12", f"1-a@sha256:{'G' * 64}", f"1-a@sha256:{'0' * 65}", f"@sha256:{'0' * 64}"],
+)
 def test_tag_that_no_image_can_have(tag: str) -> None:
     for tags in ((tag, ""), ("1-a", tag)):
         with pytest.raises(DeployError, match="expected an image's tag"):
@@ -325,12 +221,57 @@ def test_tag_that_no_image_can_have(tag: str) -> None:
 
 @pytest.mark.parametrize(
     ("tag", "version"),
-    [("0ed6-1a2b", "0ed6"), ("1", "1"), ("_v1.2_-x", "v1.2"), ("a" * 128, "a" * 63), ("_-", "")],
+    [("0ed6-1a2b", "0ed6"), ("1", "1"), ("_v1.2_-x", "v1.2"), ("a" * 128, "a" * 63), ("_-", "")]
+    + [(f"0ed6-1a2b{DIGEST}", "0ed6"), (f"v1{DIGEST}", "v1")],
 )
 def test_version_is_a_label(tag: str, version: str) -> None:
     text = release.render("staging", tag)
     assert text.count(f'tags.datadoghq.com/version: "{version}"\n') == 2
     assert f':{tag}"\n' in text
+    assert release.tags(text) == [tag]
+
+
+def test_release_without_a_tag(overlays: Path) -> None:
+    ask = partial(release.chosen, "staging", "")
+    for candidate in ("2-b", "none"):
+        with pytest.raises(DeployError, match="nothing is released to staging yet: make release"):
+            ask(candidate)
+    # What `make push` noted.
+    noted = overlays.parents[1] / "report" / "image.txt"
+    noted.parent.mkdir()
+    noted.write_text(f"1-a{DIGEST}\n")
+    release.write("staging", ask(""))
+    assert release.released("staging") == [f"1-a{DIGEST}"]
+    # A candidate beside what is live, and away again.
+    release.write("staging", ask(f"2-b{DIGEST}"))
+    assert release.released("staging") == [f"1-a{DIGEST}", f"2-b{DIGEST}"]
+    # There was nothing new to push.
+    noted.write_text("")
+    assert ask("") == release.render("staging", f"1-a{DIGEST}", f"2-b{DIGEST}")
+    assert release.tags(ask("none")) == [f"1-a{DIGEST}"]
+    noted.write_text("what is this?")
+    with pytest.raises(DeployError, match="TAG=what is this.: expected an image's tag"):
+        ask("")
+
+
+@pytest.mark.parametrize(
+    ("tag", "candidate", "is_it"),
+    [("", "", True), ("1-a", "2-b", True), ("", "2-b", True), ("1-a", "", True)]
+    + [("3-c", "", False), ("", "none", False), ("", "3-c", False)],
+)
+def test_values_of_make_release_deploy(
+    overlays: Path, tag: str, candidate: str, is_it: bool
+) -> None:
+    """`make release deploy TAG=...` hands them to both, and deploy to what is released only."""
+    put("1-a", "2-b")
+    assert release.is_released("staging", tag, candidate) is is_it
+
+
+def test_a_digest_is_another_release(overlays: Path) -> None:
+    put("1-a")
+    commit(overlays)
+    put(f"1-a{DIGEST}")
+    assert release.tags(release.before("staging")) == ["1-a"]
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -342,9 +283,10 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     ("command", "env", "tag", "reason"),
     [
         ("release", "", "1-a", "ENV=: there is production and staging, in k8s/overlays"),
+        ("release", "", "", "ENV=: there is production and staging, in k8s/overlays"),
         ("deploy", "../staging", "", "ENV=../staging: there is production and"),
-        ("release", "staging", "", "TAG=: expected an image's tag"),
-        ("deploy", "staging", "1-a", "make deploy takes no tag, but what is released: make rel"),
+        ("release", "staging", "", "no TAG is said, and report/image.txt does not say what was"),
+        ("deploy", "staging", "1-a", "nothing is released to staging yet: make release ENV=st"),
         ("rollback", "staging", "1-a", "make rollback takes no tag, but what is rel"),
         ("diff", "staging", "", "nothing is released to staging yet: make release ENV=staging"),
     ],
@@ -386,13 +328,52 @@ def test_label_of_the_source_holds_no_password(overlays: Path) -> None:
     assert _origin() == "https://example.com/team/repo.git"
 
 
-def test_a_release_leaves_the_source_of_an_image_as_it_was(overlays: Path) -> None:
+def test_a_release_leaves_the_source_of_an_image_as_it_was(
+    overlays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.package.ROOT", overlays.parents[1])
+    (overlays.parents[1] / "service.toml").touch()
     commit(overlays)
-    clean = _commit()
+    clean = of_source()
     put("1-a")
-    assert re.fullmatch("[0-9a-f]{8}", clean) and _commit() == clean
+    assert re.fullmatch("[0-9a-f]{8}", clean) and of_source() == clean
+    # From which `make promote` says the tag, without the image.
+    assert str(_source().git_sha).startswith(clean) and _source().dirty is False
+    # Committed, the release needs no other images either.
+    commit(overlays)
+    assert of_source() == clean and str(_source().git_sha).startswith(clean)
     (overlays.parents[1] / "model.py").touch()
-    assert _commit() == f"{clean}-dirty"
+    assert of_source() == f"{clean}-dirty" and _source().dirty is True
+
+
+@pytest.mark.parametrize(
+    ("revision", "sha", "dirty"),
+    [("f" * 40, "f" * 40, False), ("f" * 40 + "-dirty", "f" * 40, True), ("nogit", None, None)]
+    + [("", None, None)],
+)
+def test_the_image_that_trains_knows_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str, sha: str | None, dirty: Any
+) -> None:
+    monkeypatch.setattr("training.package.ROOT", tmp_path)
+    monkeypatch.setenv("REVISION", revision)
+    found = _source()
+    assert (found.git_sha, found.dirty) == (sha, dirty)
+
+
+def test_a_neighbour_in_the_repository_is_not_in_the_image(
+    overlays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = overlays.parents[1] / "service"
+    service.mkdir()
+    (service / "model.py").touch()
+    monkeypatch.setattr("training.package.ROOT", service)
+    monkeypatch.setattr("tools.deploy.service.ROOT", service)
+    commit(overlays)
+    clean = of_source()
+    (overlays.parents[1] / "neighbour.py").touch()
+    assert of_source() == clean and _source().dirty is False
+    commit(overlays)
+    assert of_source() == clean and str(_source().git_sha).startswith(clean)
 
 
 def test_the_build_gets_the_pip_settings_that_there_are(

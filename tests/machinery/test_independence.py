@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 
 import toy
 from service.artifact import Output
-from training import __main__ as training
 from training.errors import TrainingError
 from training.golden import MOST, choose
 from training.privacy import is_free_text, texts
@@ -67,10 +67,10 @@ def test_answers_that_depend_on_other_rows_are_refused_by_row_and_field(
     def predict(model: Any, frame: pd.DataFrame) -> Any:
         return answer_of_toy(model, frame) | {"more": depends(frame)}
 
-    monkeypatch.setattr(training, "user", toy)
+    monkeypatch.setattr(runs, "user", toy)
     monkeypatch.setattr(toy, "predict", predict)
     with pytest.raises(TrainingError, match=f"^predict: [^\n]*{message}[^\n]*$"):
-        training.train(tmp_path)
+        runs.train(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -81,9 +81,9 @@ def test_a_type_that_depends_on_the_rows_is_no_dependence(
         # Floats among gaps, integers without: as pandas has it.
         return answer_of_toy(model, frame) | {"more": frame["age"].where(frame["age"] > 20)}
 
-    monkeypatch.setattr(training, "user", toy)
+    monkeypatch.setattr(runs, "user", toy)
     monkeypatch.setattr(toy, "predict", predict)
-    manifest = training.train(tmp_path)
+    manifest = runs.train(tmp_path)
     assert manifest.outputs.fields[-1] == Output(name="more", type="float", nullable=True)
     assert all(type(answer["more"]) is not int for answer in manifest.golden.predictions)
 

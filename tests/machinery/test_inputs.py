@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 from dateutil.tz import gettz, tzlocal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,6 @@ from service.errors import RequestError
 from service.openapi import openapi
 from service.schema import Schema
 from service.settings import Settings
-from training import __main__ as training
 from training.errors import TrainingError
 from training.inputs import describe, histogram, plain_rows, served
 
@@ -183,13 +183,13 @@ def test_fit_evaluation_golden_rows_and_serving_all_get_that_frame(
         got.append(frame)
         return {"label": model.predict(frame)}
 
-    monkeypatch.setattr(training, "user", toy)
+    monkeypatch.setattr(runs, "user", toy)
     monkeypatch.setattr(DummyClassifier, "fit", fit)
     monkeypatch.setattr(toy, "load_data", lambda: (frame, pd.Series(["a", "a", "b", "a"] * 16)))
     monkeypatch.setattr(toy, "build", DummyClassifier)
     monkeypatch.setattr(toy, "predict", predict)
     monkeypatch.setattr(toy, "GATES", [])
-    training.train(tmp_path)
+    runs.train(tmp_path)
     trained = len(got)
     engine = Engine(Settings(artifact_dir=tmp_path), predict)
     engine.start()
@@ -267,37 +267,6 @@ def test_what_no_request_can_carry_is_refused_with_what_to_write(values: Any, wr
         exec(written, scope)
         inputs = describe(scope["frame"])
         served(inputs, scope["frame"])
-
-
-@pytest.mark.parametrize(
-    ("dtype", "values", "write"),
-    [
-        ("decimal128(5, 2)[pyarrow]", [Decimal("1.50")], "frame['x'].astype(\"float64\")"),
-        ("list<item: double>[pyarrow]", [[1.0]], "pd.DataFrame(frame['x'].tolist())"),
-    ],
-)
-def test_columns_of_pyarrow_that_no_request_can_carry(dtype: str, values: Any, write: str) -> None:
-    pa = pytest.importorskip("pyarrow")
-
-    types = {
-        "decimal128(5, 2)[pyarrow]": pa.decimal128(5, 2),
-        "list<item: double>[pyarrow]": pa.list_(pa.float64()),
-    }
-    frame = pd.DataFrame({"x": pd.Series(values, dtype=pd.ArrowDtype(types[dtype]))})
-    with pytest.raises(TrainingError, match="column 'x'") as refused:
-        describe(frame)
-    assert write in str(refused.value)
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-def test_a_dictionary_of_pyarrow_is_a_category(ordered: bool) -> None:
-    pa = pytest.importorskip("pyarrow")
-
-    array = pa.DictionaryArray.from_arrays([2, 0, None], SIZES, ordered=ordered)
-    frame = pd.DataFrame({"x": pd.Series(array, dtype=pd.ArrowDtype(array.type))})
-    inputs = describe(frame)
-    assert (inputs[0].categories, inputs[0].ordered) == (SIZES, ordered)
-    assert served(inputs, frame)["x"].tolist()[:2] == ["high", "low"]
 
 
 @pytest.mark.parametrize("name", [None, ("a", "b"), True, "", float("nan")])

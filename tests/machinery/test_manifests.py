@@ -6,11 +6,14 @@ What an owner's edits may break is in the service's own test_manifests.py.
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from service.settings import Settings
 from tests.rendered import (
@@ -18,11 +21,12 @@ from tests.rendered import (
     Rendered,
     container,
     env,
+    needs_kubectl,
     pod,
     port_number,
     render,
 )
-from tools.deploy.service import CANDIDATE, NAME
+from tools.deploy.service import CANDIDATE, NAME, ROOT
 
 DATADOG = "  - ../../components/datadog\n"
 # What the Pod Security Standard "restricted" allows.
@@ -153,3 +157,29 @@ def test_all_that_a_candidate_brings_has_its_label(rendered: Rendered) -> None:
     others = {item["name"] for item in brought} - names
     assert len(names) == (3 if rendered.with_candidate else 0)  # -candidate, -copies, -shadow
     assert [name.removeprefix(NAME)[:10] for name in others] == ["-settings-"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "after"),
+    [
+        ("overlays/staging", "  - ../../components/datadog\n"),
+        ("overlays/production", "  - ../../components/datadog\n"),
+        ("training", "  - ../components/train\n"),
+    ],
+)
+def test_images_are_pulled_by_a_secret_that_is_only_named(
+    folder: str, after: str, tmp_path: Path
+) -> None:
+    needs_kubectl()
+    path = Path(shutil.copytree(ROOT / "k8s", tmp_path / "k8s")) / folder
+    file = path / "kustomization.yaml"
+    component = f"  - {'../' * (folder.count('/') + 1)}components/registry\n"
+    file.write_text(file.read_text().replace(after, after + component))
+    done = subprocess.run(["kubectl", "kustomize", path], capture_output=True, check=True)
+    found = list(yaml.safe_load_all(done.stdout))
+    [secret] = [item for item in found if item["kind"] == "ExternalSecret"]
+    assert secret["spec"]["target"] == {"template": {"type": "kubernetes.io/dockerconfigjson"}}
+    accounts = [item for item in found if item["kind"] == "ServiceAccount"]
+    assert accounts
+    for account in accounts:
+        assert account["imagePullSecrets"] == [{"name": secret["metadata"]["name"]}]

@@ -10,6 +10,7 @@ import numpy as np
 import openapi_spec_validator
 import pandas as pd
 import pytest
+import runs
 from flask import Flask
 from jsonschema import Draft202012Validator
 
@@ -18,7 +19,6 @@ from service.app import create_app
 from service.drift import Drift
 from service.engine import differing_field
 from service.settings import Settings
-from training import __main__ as training
 
 ADVICE = "write to 12 Long Street, third floor, about what they owe since"
 answer_of_toy = toy.predict
@@ -45,9 +45,9 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """The service of a model with such answers, running."""
     folder = tmp_path_factory.mktemp("rich")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "user", toy)
+        patch.setattr(runs, "user", toy)
         patch.setattr(toy, "predict", everything)
-        training.train(folder)
+        runs.train(folder)
     app = create_app(Settings(artifact_dir=folder), everything)
     app.extensions["engine"].start()
     yield app

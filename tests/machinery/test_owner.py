@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 from other_models import Constant, Picky, change, small
 from sklearn.cluster import KMeans
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
 
 import toy
-from training import __main__ as training
 from training.errors import TrainingError
 
 
@@ -38,7 +38,7 @@ def test_truth_comes_in_any_shape(
         return {"value": model.predict(frame).reshape(len(frame), -1)[:, 0]}
 
     change(user, load_data=lambda: small(truth), predict=predict)
-    manifest = training.train(tmp_path)
+    manifest = runs.train(tmp_path)
     if metrics:
         assert manifest.metrics["r2"] == pytest.approx(1)
     assert bool(manifest.metrics) is metrics
@@ -68,7 +68,7 @@ def test_what_load_data_may_not_return(
 ) -> None:
     change(user, load_data=lambda: returned)
     with pytest.raises(TrainingError, match=message):
-        training.train(tmp_path)
+        runs.train(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_model_py_may_not_say(
 ) -> None:
     change(user, **{changed: value})
     with pytest.raises(TrainingError, match=message):
-        training.train(tmp_path)
+        runs.train(tmp_path)
 
 
 def test_a_name_that_model_py_lacks_is_named_with_an_example(
@@ -99,7 +99,7 @@ def test_a_name_that_model_py_lacks_is_named_with_an_example(
 ) -> None:
     user.delattr(toy, "SEED")
     with pytest.raises(TrainingError, match="SEED is missing; write, for example: SEED = 0"):
-        training.train(tmp_path)
+        runs.train(tmp_path)
 
 
 @pytest.mark.parametrize("returned", [lambda: small()[0], lambda: small(lambda y: None)])
@@ -108,7 +108,7 @@ def test_without_truth_there_are_no_gates(
 ) -> None:
     change(user, load_data=returned, build=KMeans, GATES=["r2 >= 0.5"])
     with pytest.raises(TrainingError, match="no truth to judge by; define judge"):
-        training.train(tmp_path)
+        runs.train(tmp_path)
 
 
 def breaks(*_: Any) -> Any:
@@ -121,7 +121,7 @@ def test_errors_of_the_owners_code_are_one_line_and_their_own_frames(
 ) -> None:
     change(user, **{name: breaks})
     with pytest.raises(TrainingError) as error:
-        training.train(tmp_path)
+        runs.train(tmp_path)
     assert str(error.value) == f"{name}: KeyError: 'no such key'"
     assert error.value.trace.count("File") == 1 and "in breaks" in error.value.trace
 
@@ -131,7 +131,7 @@ def test_text_for_an_estimator_that_wants_numbers_is_refused_with_what_to_write(
 ) -> None:
     change(user, build=Picky, load_data=lambda: (small()[0], ["a", "b"] * 30))
     with pytest.raises(TrainingError, match="fit: could not convert .*return numbers as the truth"):
-        training.train(tmp_path)
+        runs.train(tmp_path)
 
 
 def test_a_model_that_cannot_be_pickled_is_refused_with_what_to_write(
@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_pickled_is_refused_with_what_to_write(
     model.answer = lambda: 1  # type: ignore[attr-defined]
     change(user, build=lambda: model)
     with pytest.raises(TrainingError, match="cannot be written by pickle: .*top of model.py"):
-        training.train(tmp_path)
+        runs.train(tmp_path)
 
 
 def nearly(*values: float) -> np.ndarray[Any, Any]:
@@ -157,4 +157,4 @@ def test_numbers_that_hardly_differ_are_no_obstacle(
     )
     truth = offset + nearly(0.3, 0.1 + 0.2)
     change(user, load_data=lambda: (frame, truth), build=DummyRegressor)
-    training.train(tmp_path)
+    runs.train(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from gunicorn.http import wsgi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.plain_http import MAX_BODY, take
+from service import plain_http
+from service.plain_http import MAX_BODY, peek, take
 
 ADDRESS = ("127.0.0.1", 4711)
 BODY = b'{"instances": []}'
@@ -44,7 +46,7 @@ class Pair:
 def short(sent: bytes) -> dict[str, Any] | None:
     """Return the environment that the short way makes of a request, None if it leaves it."""
     with Pair(sent) as server:
-        if (environ := take(server)) is None:
+        if (environ := take(server, peek(server))) is None:
             assert server.recv(len(sent), socket.MSG_PEEK) == sent
             return None
         return environ | {"wsgi.input": environ["wsgi.input"].read(MAX_BODY)}
@@ -65,7 +67,8 @@ def same(sent: bytes) -> bool:
     if found is None:
         return False
     expected = long(sent)
-    ours = {"SERVER_NAME", "wsgi.errors", "gunicorn.socket", "wsgi.multithread"}
+    # The scheme: a proxy may tell gunicorn of it, but nothing asks for it.
+    ours = {"wsgi.url_scheme", "SERVER_NAME", "wsgi.errors", "gunicorn.socket", "wsgi.multithread"}
     assert {k: v for k, v in found.items() if k not in ours} == {
         k: expected.get(k, "" if k == "CONTENT_TYPE" else None) for k in found if k not in ours
     }
@@ -80,6 +83,7 @@ def same(sent: bytes) -> bool:
         [b"Content-Type: application/json"],
         [b"content-type:application/json", b"X-Request-Id:   abc \t"],
         [b"Connection: keep-alive", b"Accept: */*", b"User-Agent: curl/8", b"X-Empty:"],
+        [b"X-Forwarded-For: 10.0.0.1", b"X-Forwarded-Proto: https"],
         [b"X-Latin: caf\xe9", b"X-Tab: a\tb"],
     ],
 )
@@ -110,6 +114,9 @@ def test_takes_what_clients_send(headers: list[bytes]) -> None:
         message(*GOOD, b"Connection: close"),
         message(*GOOD, b"Connection: keep-alive, Upgrade", b"Upgrade: h2c"),
         message(*GOOD, b"Script_Name: /x"),
+        message(*GOOD, b"X-Forwarded-Proto: https", b"X-Forwarded-Ssl: off"),
+        message(*GOOD, b"X-Forwarded-Proto: https", b"X-Forwarded-Proto: http"),
+        message(*GOOD, b"X-Forwarded-Ssl: on", b"X-Forwarded-Protocol: http"),
         message(*GOOD, b"X-Null: a\x00b"),
         message(*GOOD, b"X-Return: a\rb"),
         message(*GOOD, b" folded: x"),
@@ -123,9 +130,18 @@ def test_leaves_to_gunicorn_what_is_not_plain(sent: bytes) -> None:
     assert short(sent) is None
 
 
+def test_the_path_of_a_proxy_may_stand_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOT_PATH", "/models/v1.2")
+    plain = runpy.run_path(plain_http.__file__)["PLAIN"]
+    for path, taken in ("", True), ("/models/v1.2", True), ("/models/v1x2", False), ("/x", False):
+        sent = message(*GOOD, line=f"POST {path}/predict HTTP/1.1".encode())
+        assert bool(plain.match(sent)) == taken
+        assert not plain_http.PLAIN.match(sent) or not path
+
+
 def test_a_client_that_has_gone_is_none_to_read_from() -> None:
     with Pair(b"") as server, pytest.raises(OSError):
-        take(server)
+        peek(server)
 
 
 names = st.sampled_from(
@@ -166,7 +182,7 @@ def coming() -> Iterator[tuple[Any, socket.socket]]:
     """A body of which half has come: its reader, and the client's end."""
     server, client = socket.socketpair()
     client.sendall(message(*GOOD, body=b"") + BODY[:7])
-    environ = take(server)
+    environ = take(server, peek(server))
     assert environ is not None
     yield environ["wsgi.input"], client
     server.close()

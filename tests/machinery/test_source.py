@@ -67,6 +67,13 @@ def test_modules_may_import_each_other_and_model_py(folder: Path) -> None:
     assert files(folder).count("model.py") == 1
 
 
+def test_steps_of_training_bring_what_they_import(folder: Path) -> None:
+    (folder / "steps.py").write_text("import model, flats\nfrom unused import x\n")
+    found = files(folder, "steps.py")
+    assert found[0] == "steps.py" and {"flats.py", "unused.py"} <= set(found)
+    assert "steps.py" not in files(folder)
+
+
 def change(folder: Path, name: str, old: str, new: str) -> bool:
     """Edit a file; tell whether that counts."""
     before = fingerprint(folder)

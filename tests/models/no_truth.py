@@ -18,7 +18,7 @@ OUTPUTS = {"label": "string"}
 FILE = Path(__file__).parent / "trained.joblib"
 
 
-def prepare():
+def make_files():
     data = load_iris(as_frame=True)
     names = np.array(data.target_names)[data.target]
     joblib.dump(DecisionTreeClassifier(random_state=SEED).fit(data.data, names), FILE)

@@ -20,7 +20,7 @@ OUTPUTS = {"price": "number"}
 CSV = Path(__file__).parent / "data" / "houses.csv"
 
 
-def prepare():
+def make_files():
     rows = ["rooms,garden,price"]
     for i in range(200):
         rooms, garden = 1 + i % 7, ("yes", "no")[i % 2]

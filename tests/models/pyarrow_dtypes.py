@@ -23,15 +23,18 @@ INPUTS = {
     "plan": "string or null",
     "member": "boolean or null",
     "since": "date-time or null",
+    "size": "string or null",
 }
 OUTPUTS = {"value": "number"}
 
+SIZES = ["small", "medium", "large"]
 DTYPES = {
     "visits": pd.ArrowDtype(pa.int64()),
     "income": pd.ArrowDtype(pa.float64()),
     "plan": pd.ArrowDtype(pa.string()),  # not what pandas makes of the name "string[pyarrow]"
     "member": pd.ArrowDtype(pa.bool_()),
     "since": pd.ArrowDtype(pa.timestamp("us")),
+    "size": pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string(), ordered=True)),
 }
 
 
@@ -51,11 +54,15 @@ def load_data():
             for name, values in plain.items()
         }
     )
+    codes = pa.array(rng.integers(0, 3, n), pa.int8(), mask=rng.random(n) < 0.2)
+    sizes = pa.DictionaryArray.from_arrays(codes, SIZES, ordered=True)
+    frame["size"] = pd.Series(sizes, dtype=DTYPES["size"])
     return frame, pd.Series(expected(frame)["value"])
 
 
 def features(frame):
     assert not any(isinstance(dtype, pd.ArrowDtype) for dtype in frame.dtypes)
+    assert frame["size"].cat.ordered and frame["size"].cat.categories.tolist() == SIZES
     return np.column_stack(
         [
             frame["visits"].to_numpy("float64", na_value=0),
@@ -64,6 +71,7 @@ def features(frame):
             frame["member"].isna(),
             frame["member"].fillna(False).to_numpy(bool),
             frame["since"].dt.month.fillna(0).to_numpy("float64"),
+            frame["size"].cat.codes,
         ]
     )
 
@@ -86,6 +94,7 @@ def expected(frame):
             + (0 if gap["plan"][i] else 10 * (plan == "pro"))
             + (7 if gap["member"][i] else 20 * member)
             + (0 if gap["since"][i] else since.month)
-            for i, (visits, income, plan, member, since) in enumerate(rows)
+            + (-5 if gap["size"][i] else 5 * SIZES.index(size))
+            for i, (visits, income, plan, member, since, size) in enumerate(rows)
         ]
     }

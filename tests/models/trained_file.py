@@ -18,7 +18,7 @@ OUTPUTS = {"value": "number"}
 FILE = Path(__file__).parent / "trained.joblib"
 
 
-def prepare():
+def make_files():
     frame = rows()
     joblib.dump(LinearRegression().fit(frame, expected(frame)["value"]), FILE)
 
