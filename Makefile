@@ -4,6 +4,18 @@ PYTHON ?= python3
 ONCE ?=
 ARGS ?=
 SIZING ?=
+# Values are taken as they are written: make would evaluate `$(shell ...)` in them, and a shell quotes
+# and `$(...)`. Recipes leave them to the environment (`"$$TAG"`), which nothing evaluates; unquoted,
+# `$$ARGS` is split into words, and no more.
+given := ONCE ARGS SIZING
+$(foreach name,$(given) PYTHON,$(eval override $(name) := $$(strip $$(value $(name)))))
+export $(given)
+# A service's make evaluates what it does not know, so it is handed nothing but what recipes say.
+MAKEOVERRIDES :=
+# This one is a word of recipes, so it is checked here.
+special := ' " ` \ ; : & | < > ( ) { } [ ] * ? ! = % ~ $$ \#
+$(if $(filter-out 1,$(words $(PYTHON)))$(strip $(foreach sign,$(special),$(findstring $(sign),$(PYTHON)))),\
+  $(error PYTHON=$(PYTHON): expected a path without spaces or special characters))
 VENV := build/venv
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check
@@ -13,30 +25,47 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 # Caches left in the template would be generated into services.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo shadow-demo test machinery check format docs clean bench telemetry overload soak shadow simulate survive memory startup plan cluster
+# A proxy that the environment names knows nothing of this machine, which tests and load tests ask.
+# `*` is known only if it stands alone.
+comma := ,
+here := localhost,127.0.0.1,::1
+excepted := $(or $(value no_proxy),$(value NO_PROXY))
+override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(excepted),$(excepted)$(comma))$(here))
+override NO_PROXY := $(no_proxy)
+export no_proxy NO_PROXY
+
+.PHONY: help demo shadow-demo test machinery check format docs clean bench telemetry overload soak shadow simulate simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
 demo: $(VENV)/generate ## generate a service, train it, serve it, call it; ONCE=1: then stop
-	@$(bin)/python tests/demo.py $(if $(ONCE),--once)
+	@$(bin)/python tests/demo.py $${ONCE:+--once}
 
 shadow-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a good candidate promoted and a worse one rejected (4 minutes)
 	@$(bin)/python -m loadtests.shadow_demo
 
-test: check build/manifests/done build/models-venv/done machinery ## everything: checks, machinery, the generated service's own tests, end to end
-	$(bin)/python -m pytest
+test: check build/manifests/done build/models-venv/done $(if $(shell command -v npm),build/ci/done) machinery ## everything: checks, machinery, the generated service's own tests, end to end
+	$(bin)/python -m pytest -m together -n 2
+	$(bin)/python -m pytest -m "not together and not whole"
 
 machinery: $(VENV)/test $(SERVICE_VENV)/dev ## tests inside a generated service (ARGS="-k batching")
 	@$(bin)/python tests/bake.py build/machinery
-	cd build/machinery/* && $(SERVICE_VENV)/bin/python -m pytest $(CURDIR)/tests/machinery $(ARGS)
+	@$(SERVICE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pytest-xdist==3.8.0
+	@# pytest ends with 5 if what ARGS chooses is all in the other part.
+	cd build/machinery/* && export PYTEST_ADDOPTS="$$ARGS" && \
+	  run="$(SERVICE_VENV)/bin/python -m pytest $(CURDIR)/tests/machinery" && \
+	  { $$run -m together -n 2 --dist loadfile || [ $$? = 5 ]; } && \
+	  { $$run -m "not together" || [ $$? = 5 ]; }
 
 check: $(VENV)/test $(SERVICE_VENV)/dev ## format, lint and types, of the template as it lies
 	$(bin)/ruff format --no-cache --check .
 	$(bin)/ruff check --no-cache .
 	$(bin)/mypy
-	cd '$(TEMPLATE)' && $(SERVICE_VENV)/bin/mypy --strict --untyped-calls-exclude datadog_api_client \
+	cd '$(TEMPLATE)' && $(SERVICE_VENV)/bin/mypy --strict --untyped-calls-exclude datadog_api_client --untyped-calls-exclude luigi \
 	  --cache-dir=/dev/null . ../tests/machinery
+	$(SERVICE_VENV)/bin/mypy --cache-dir=/dev/null --disable-error-code import-untyped \
+	  loadtests/simulate_comparison.py loadtests/planted.py
 
 format: $(VENV)/test ## put the code into its standard form
 	$(bin)/ruff format --no-cache .
@@ -48,32 +77,42 @@ docs: $(VENV)/test $(SERVICE_VENV)/dev ## write the tables of a service's docs/r
 	  $(SERVICE_VENV)/bin/python -m tools.reference
 
 bench: $(VENV)/bench ## side by side with other model servers, about 40 minutes (ARGS=--quick: 3)
-	@$(bin)/python -m loadtests.bench $(ARGS)
+	@$(bin)/python -m loadtests.bench $$ARGS
 
 telemetry: $(VENV)/bench ## what metrics, traces and logs cost, about 5 minutes
-	@$(bin)/python -m loadtests.telemetry $(ARGS)
+	@$(bin)/python -m loadtests.telemetry $$ARGS
 
 overload: $(VENV)/bench ## up to 10 times more than the service can do
-	@$(bin)/python -m loadtests.overload $(ARGS)
+	@$(bin)/python -m loadtests.overload $$ARGS
 
 soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="--minutes 3")
-	@$(bin)/python -m loadtests.soak $(ARGS)
+	@$(bin)/python -m loadtests.soak $$ARGS
 
 shadow: $(VENV)/bench ## what shadow traffic costs the live service, about 17 minutes (ARGS="--rounds 1")
-	@$(bin)/python -m loadtests.shadow $(ARGS)
+	@$(bin)/python -m loadtests.shadow $$ARGS
 
 simulate: $(VENV)/test ## prove by simulation that the gate may be asked after every pair
-	@$(bin)/python -m loadtests.simulate_gate $(ARGS)
+	@$(bin)/python -m loadtests.simulate_gate $$ARGS
 
-survive: $(VENV)/test ## stops, crashes, hostile clients, poison, lost telemetry: 20 times over
-	$(bin)/python -m pytest --times 20 $(ARGS) $(addprefix tests/test_,hostile.py overload.py lifecycle.py) \
+simulate-comparison: $(SERVICE_VENV)/dev ## prove by simulation that equal candidates pass and worse ones do not, about 10 minutes
+	@$(SERVICE_VENV)/bin/python -m loadtests.simulate_comparison $$ARGS
+
+survive: $(VENV)/test $(SERVICE_VENV)/dev ## 100 faults in a row under load; then the tests of faults, 20 times (ARGS="--events 10": a look)
+	PYTHONPATH=tests $(bin)/python -m loadtests.survive $$ARGS
+	[ "$$ARGS" ] || $(bin)/python -m pytest --times 20 $(addprefix tests/test_,hostile.py overload.py lifecycle.py) \
 	  tests/test_telemetry.py::test_conservation
 
+pipelines: $(VENV)/test $(SERVICE_VENV)/dev build/ci/done ## GitHub's and GitLab's from a commit to production, and a registry, about 10 minutes
+	$(bin)/python -m pytest -m whole
+
+fuzz: $(VENV)/test $(SERVICE_VENV)/dev ## 120,000 requests that no client should send, under 10 minutes (ARGS="--seed 1")
+	@$(bin)/python tests/fuzz.py $$ARGS
+
 memory: $(VENV)/bench ## what each further worker costs with a model of over 200 MB
-	@$(bin)/python -m loadtests.memory $(ARGS)
+	@$(bin)/python -m loadtests.memory $$ARGS
 
 startup: $(VENV)/bench ## from process start to ready, and where the time goes
-	@$(bin)/python -m loadtests.startup $(ARGS)
+	@$(bin)/python -m loadtests.startup $$ARGS
 
 cluster: ## a cluster on this machine, by kind, with what services need (see k8s/README.md)
 	@command -v kind >/dev/null || { echo "kind is needed: https://kind.sigs.k8s.io"; exit 1; }
@@ -84,8 +123,11 @@ cluster: ## a cluster on this machine, by kind, with what services need (see k8s
 	    -p '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--kubelet-insecure-tls"}]' \
 	  || echo "without metrics-server: autoscalers will not scale"
 
+training-cost: $(VENV)/generate $(SERVICE_VENV)/dev ## what training a million rows costs, and once more, about 2 minutes
+	@$(bin)/python -m loadtests.training $$ARGS
+
 plan: $(VENV)/plan ## simulate a day of a service's autoscaler (SIZING=its sizing.json ARGS="--peak-rps 5000")
-	@$(bin)/python -m loadtests.planner $(if $(SIZING),'$(SIZING)') $(ARGS)
+	@$(bin)/python -m loadtests.planner $${SIZING:+"$$SIZING"} $$ARGS
 
 clean: ## remove all that was generated
 	rm -rf build
@@ -112,13 +154,20 @@ $(VENV)/test: $(VENV)/generate requirements-test.txt loadtests/requirements.txt
 	@touch $@
 
 $(SERVICE_VENV)/dev: $(wildcard $(TEMPLATE)/requirements*.txt)
-	@$(MAKE) --no-print-directory -C '$(TEMPLATE)' VENV=$(SERVICE_VENV) $@
+	@$(MAKE) --no-print-directory -C '$(TEMPLATE)' PYTHON=$(PYTHON) VENV=$(SERVICE_VENV) $@
 
 # checkov brings half a gigabyte, so it has an environment of its own.
 build/manifests/done: tests/requirements-manifests.txt
 	@echo "setting up build/manifests (once)"
 	@$(PYTHON) -m venv build/manifests
 	@build/manifests/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# What runs and reads CI files: programs of Node, with a Node of their own, which must be a new one.
+build/ci/done: tests/ci/package.json
+	@echo "setting up build/ci (once)"
+	@mkdir -p build/ci && cp $< build/ci
+	@cd build/ci && npm install --silent --no-audit --no-fund
 	@touch $@
 
 # Libraries of other models (tests/models), which no service brings by itself.
