@@ -28,6 +28,7 @@ TOGETHER = {
     "test_demo",
     "test_dogstatsd",
     "test_drift",
+    "test_feedback",
     "test_generated",
     "test_image",
     "test_infra_azure",

@@ -18,7 +18,7 @@ import msgspec
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Scalar = str | int | float | bool | None
 
-MARK = b'"event":"feedback"'  # as the service writes it, without blanks
+MARK = b'"feedback"'  # the event's name
 
 
 class Truth(msgspec.Struct, frozen=True, tag_field="event", tag="feedback"):
