@@ -17,7 +17,17 @@ from typing import Any
 import pytest
 import requests
 from dogstatsd import Receiver
-from harness import Service, command_and_env, copied, free_port, make, manifest, serve
+from harness import (
+    PYTHON,
+    Service,
+    command_and_env,
+    copied,
+    extend_model,
+    free_port,
+    make,
+    manifest,
+    serve,
+)
 
 TRUTHS, IN_A_REQUEST = 10_000, 500
 
@@ -98,6 +108,45 @@ def test_what_callers_were_told_is_what_they_send_back(live: Service) -> None:
     assert send(live.url, items).json() == {"accepted": 2}
     told = [json.loads(line) for line in live.lines('"event":"feedback","request_id":"mine"', 2)]
     assert [{name: event[name] for name in items[0]} for event in told] == items
+
+
+# What a caller would have kept, and the truths.
+ASKED = """
+from pathlib import Path
+import model
+frame, truth = model.load_data()
+frame["request_id"] = [f"0{i // 4}" for i in range(len(frame))]
+frame["index"] = [i % 4 for i in range(len(frame))]
+Path("data").mkdir()
+frame.to_csv("data/asked.csv", index=False)
+frame[["request_id", "index"]].assign(truth=truth).to_json("truths.json", orient="records")
+"""
+# As docs/training.md has it, but for the file's kind.
+JOINED = """
+def load_data() -> Any:
+    import os
+    truths = pd.read_csv(os.environ["DATA"], dtype={"request_id": str})
+    asked = pd.read_csv("data/asked.csv", dtype={"request_id": str})
+    rows = asked.merge(truths[["request_id", "index", "truth"]], on=["request_id", "index"])
+    return rows.drop(columns=["request_id", "index", "truth"]), rows["truth"]
+"""
+
+
+def test_truths_become_new_data(live: Service, baked: Path, tmp_path: Path) -> None:
+    folder = copied(baked, tmp_path)
+    subprocess.run([PYTHON, "-c", ASKED], cwd=folder, check=True)
+    known = json.loads((folder / "truths.json").read_text())[:400]
+    answer = {"version": manifest(folder)["version"], "prediction": "benign"}
+    assert send(live.url, [truth | answer for truth in known]).ok
+    lines = live.lines('"event":"feedback","request_id":"0', len(known))
+    (folder / "live.log").write_text("\n".join(lines))
+    make(folder, "accuracy", "LOGS=live.log", "ARGS=--truths data/truths.csv")
+    extend_model(folder, JOINED)
+    done = make(folder, "train", "DATA=data/truths.csv")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = manifest(folder)
+    assert found["data"]["rows"] == len(known)
+    assert len(found["inputs"]) == len(manifest(baked)["inputs"])
 
 
 @pytest.fixture
