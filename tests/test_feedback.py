@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from dogstatsd import Receiver
 from harness import (
     PYTHON,
@@ -78,6 +79,11 @@ def test_of_ten_thousand_truths_none_is_lost(baked: Path, tmp_path: Path) -> Non
                 found = total("feedback.confusion", **{"class": true, "predicted": said})
                 assert found == count
             assert len(metrics.values("feedback.delay", **tags)) == TRUTHS
+            catalogue = yaml.safe_load((folder / "datadog" / "metrics.yaml").read_text())
+            for sample in metrics.samples:
+                if sample.name.startswith("feedback."):
+                    own = sample.tags.keys() - {"service", "version"}
+                    assert own == set(catalogue[sample.name]["tags"]), sample
             metrics.wait(lambda: total("inference.requests", route="/feedback") >= 20)
             assert total("inference.requests", route="/feedback", status="200") == 20
             # What is sent again, as after a timeout, is counted twice there, once in reports.

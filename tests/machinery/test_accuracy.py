@@ -108,7 +108,8 @@ def test_a_gate_is_held_against_what_is_certain(
 def test_numbers_have_gates_too(deviation: float, states: str, regression: Manifest) -> None:
     found = judged(numbers(regression.version, 4000, deviation), regression)
     assert [rule.state for rule in found.rules] == states.split()
-    mae, rmse, bias = found.judged.figures if found.judged else ()
+    assert found.judged
+    mae, rmse, bias = found.judged.figures
     assert rmse.low < deviation < rmse.high and bias.low < 0 < bias.high
     assert mae.value == pytest.approx(deviation * 0.8, rel=0.05)
 

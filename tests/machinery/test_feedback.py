@@ -236,9 +236,8 @@ def test_numbers_have_errors(manifest: Manifest) -> None:
     assert metrics._values == {("feedback.error", version): [-2.5]}
 
 
-@pytest.mark.parametrize("kind", ["int", "bool"])
-def test_labels_may_be_numbers_or_true(manifest: Manifest, kind: Any) -> None:
-    classes = {"int": [0, 1], "bool": [False, True]}[kind]
+@pytest.mark.parametrize(("kind", "classes"), [("int", [0, 1]), ("bool", [False, True])])
+def test_labels_may_be_numbers_or_true(manifest: Manifest, kind: Any, classes: list[Any]) -> None:
     found = of(manifest, "classification", Output(name="label", type=kind), classes)
     items = Items(found, MOST)
     own = with_(version=manifest.version, prediction=classes[0])

@@ -22,7 +22,7 @@ Index = Annotated[int, Meta(ge=0, lt=2**31, description="of the instance in its 
 Number = Annotated[float, Meta(ge=-1e100, le=1e100)]
 Text = Annotated[str, Meta(max_length=256)]
 _LABELS: dict[str, Any] = {
-    "int": Annotated[int, Meta(ge=-(2**63), lt=2**63 - 1)],
+    "int": Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
     "bool": bool,
     "float": Number,
 }
