@@ -38,7 +38,7 @@ class Log:
     def __init__(self, room: bool = True) -> None:
         self.room, self.lines = room, list[dict[str, Any]]()
 
-    def put(self, *lines: bytes) -> bool:
+    def offer(self, *lines: bytes) -> bool:
         if self.room:
             self.lines += map(json.loads, lines)
         return self.room

@@ -45,14 +45,19 @@ class LogWriter:
         self._lost = 0
         self._running = False
 
-    def put(self, *lines: bytes) -> bool:
-        """Add lines, their breaks included, all or none; return whether there was room.
+    def put(self, line: bytes) -> bool:
+        """Add a line, its break included; return whether there was room, else it is lost."""
+        taken = self.offer(line)
+        self._lost += not taken
+        return taken
 
-        Never waits.
+    def offer(self, *lines: bytes) -> bool:
+        """Add lines, all or none, and return whether there was room. Never waits.
+
+        What is refused is not lost: who offers it is to say so, or to come back.
         """
         size = sum(map(len, lines))
         if self._waiting_bytes + size > MOST_BYTES:
-            self._lost += len(lines)
             return False
         self._waiting_bytes += size
         for line in lines:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -47,36 +48,35 @@ class Record:
         """
         head = {"timestamp": timestamp(time.time()), **_HEAD}
         beginning = _encode(head).removesuffix(b"}") + b","
-        lines = []
-        for i, item in enumerate(items):
-            if i % ITEMS_IN_A_ROW == 0:
-                take_turns()
-            lines.append(beginning + _encode(item).removeprefix(b"{") + b"\n")
-        if not self._log.put(*lines):
+        lines = [beginning + _encode(item).removeprefix(b"{") + b"\n" for item in _in_turns(items)]
+        if not self._log.offer(*lines):
             raise overloaded(1, "log")
         if metrics := self._metrics():
+            self._count(metrics, items)
             now = datetime.now(UTC)
-            for item in items:
-                self._measure(metrics, item, now)
+            for item in _in_turns(items):
+                self._observe(metrics, item, now)
 
-    def _measure(self, to: Metrics, item: Item, now: datetime) -> None:
+    def _count(self, to: Metrics, items: Sequence[Item]) -> None:
+        outcomes = Counter((item.version, self._outcome(item)) for item in items)
+        for (version, outcome), count in outcomes.items():
+            to.count("feedback.truths", count, self._version_tag(version), f"outcome:{outcome}")
+        if not self._true:
+            return
+        for (truth, said), count in Counter((i.truth, i.prediction) for i in items).items():
+            true = self._true.get(truth, "class:other")
+            to.count("feedback.confusion", count, true, self._said.get(said, "predicted:other"))
+
+    def _observe(self, to: Metrics, item: Item, now: datetime) -> None:
         version = self._version_tag(item.version)
-        to.count("feedback.truths", 1, version, f"outcome:{self._outcome(item)}")
         if isinstance(item.answered_at, datetime):
-            # A caller's clock may be ahead.
-            to.observe(
-                "feedback.delay", max(0.0, (now - item.answered_at).total_seconds()), version
-            )
+            delay = (now - item.answered_at).total_seconds()
+            to.observe("feedback.delay", max(0.0, delay), version)  # a clock may be ahead
         if self._compared == "number" and item.prediction is not None:
             error = item.prediction - item.truth
             to.observe("feedback.error", error, version)
             to.count("feedback.absolute_error", abs(error), version)
             to.count("feedback.squared_error", error * error, version)
-        elif self._true:
-            true = self._true.get(item.truth, "class:other")
-            to.count(
-                "feedback.confusion", 1, true, self._said.get(item.prediction, "predicted:other")
-            )
 
     def _outcome(self, item: Item) -> str:
         if self._compared == "none":
@@ -92,3 +92,11 @@ class Record:
                 return "model_version:other"
             found = self._versions[version] = tag("model_version", version)
         return found
+
+
+def _in_turns(items: Sequence[Item]) -> Iterator[Item]:
+    """Yield the items; every so often other connections have a turn."""
+    for i, item in enumerate(items):
+        if i % ITEMS_IN_A_ROW == 0:
+            take_turns()
+        yield item
