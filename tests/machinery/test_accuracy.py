@@ -157,6 +157,22 @@ def test_page_shows_whatever_there_is(kind: str, manifest: Manifest, regression:
         assert word in page, word
 
 
+def test_times_are_labelled_however_long_they_are(manifest: Manifest) -> None:
+    for minutes in (0.01, 3, 5000, 2_000_000):
+        lines = [
+            line(
+                n,
+                manifest.version,
+                "a",
+                "a",
+                answered_at=str(START + n * timedelta(minutes=minutes / 20)),
+            )
+            for n in range(20)
+        ]
+        read = feedback.read(lines)
+        assert "Over time" in as_page("churn", judge(read.found, manifest), read)
+
+
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ARTIFACT_DIR", str(trained))  # its gate: accuracy >= 0.6

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Any
 
 import numpy as np
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import date2num
 
 from tools.accuracy.judge import Judgement, Version, mean
+from tools.shadow.charts import label_times
 from tools.shadow.statistics import Array
 from tools.shadow.words import percent
 from training.figures import MAIN, MUTED, OTHER, Plot, one_plot, styled, svg
@@ -59,9 +59,7 @@ def over_time(found: Judgement) -> Plot:
     axes.set(xlabel="time of the answer (UTC)", ylabel=name)
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(lambda share, _: percent(share) if share <= 1 else "")
-    locator = AutoDateLocator(maxticks=7, tz=UTC)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
+    label_times(axes)
     return Plot(
         f"{name[0].upper()}{name[1:]}, over time",
         f"{name} over time, of {len(shown)} version{'s'[: len(shown) > 1]}",

@@ -23,6 +23,7 @@ WORDS = {
     "undecided": "not certain yet",
     "below": "not reached",
 }
+PERIODS = "By when the answer was given, where callers say so, else by when its truth came."
 PAGE = pages.load(Path(__file__).with_name("report.html"))
 
 
@@ -53,6 +54,8 @@ def in_a_line(found: Judgement) -> str:
 def as_page(service: str, found: Judgement, truths: Truths) -> str:
     """Return the report as HTML; the same for the same truths."""
     sections = [_versions(found)]
+    if found.judged:
+        sections.append(Section("Over time", PERIODS, [charts.over_time(found)], []))
     if found.judged and found.kind == "label":
         sections.append(_classes(found.judged))
     lines = by_frequency(truths.lines)
@@ -85,8 +88,7 @@ def _versions(found: Judgement) -> Section:
         for version in found.versions
     ]
     head = ["Version", "Truths", "No answer", *metrics, "By its card"]
-    plots = [charts.over_time(found)] if found.judged else []
-    return Section("Versions", words, plots, [Table(head, rows)])
+    return Section("Versions", words, [], [Table(head, rows)])
 
 
 def _cells(version: Version, metrics: list[str]) -> list[str]:

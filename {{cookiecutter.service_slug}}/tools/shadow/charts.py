@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -49,9 +50,7 @@ def agreement(compared: list[Pair], threshold: float, alpha: float) -> Plot:
     lower.set(ylabel="that differs", xlabel="time (UTC)", ylim=(0, None))
     lower.yaxis.set_major_locator(MaxNLocator(3))
     lower.yaxis.set_major_formatter(lambda share, _: percent(share))
-    locator = AutoDateLocator(maxticks=7, tz=UTC)  # type: ignore[no-untyped-call]
-    lower.xaxis.set_major_locator(locator)
-    lower.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
+    label_times(lower)
     return Plot(
         "Agreement, how certain and how steady it is",
         f"Agreement after each pair, between {percent(low[-1])} and {percent(high[-1])} at the end",
@@ -61,6 +60,15 @@ def agreement(compared: list[Pair], threshold: float, alpha: float) -> Plot:
         "traffic or in one of the two sides.",
         svg(figure),
     )
+
+
+def label_times(axes: Axes) -> None:
+    """Have an axis of times say them in words, from three to seven."""
+    # Between three and seven there is an interval for any span; between the default five and seven
+    # there is none for half an hour, or four days.
+    locator = AutoDateLocator(minticks=3, maxticks=7, tz=UTC)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
 
 
 @styled
