@@ -29,6 +29,7 @@ TOGETHER = {
     "test_demo",
     "test_dogstatsd",
     "test_drift",
+    "test_feedback",
     "test_fuzz",
     "test_generated",
     "test_image",

@@ -124,6 +124,7 @@ def test_this_machine_is_asked_without_a_proxy(
     + [("release", "COMMIT"), ("deploy", "ON_FAILURE"), ("rollback", "NUMBER")]
     + [("loadtest", "HOST"), ("loadtest-ui", "HOST"), ("observe", "ARGS"), ("size", "CPUS")]
     + [("size", "PEAK_RPS"), ("size", "AVERAGE_RPS"), ("shadow-gate", "LOGS")]
+    + [("accuracy", "LOGS"), ("accuracy", "ARGS")]
     + [("shadow-report", "ARGS"), ("drift", "DATA"), ("drift", "ON_DRIFT")],
 )
 def test_programs_refuse_values_that_are_none(

@@ -68,6 +68,7 @@ def test_model_serves_what_it_predicts_offline(
         document = requests.get(f"{service.url}/openapi.json", timeout=30).json()
         check_answers(service, found.instances, found.answers)
         check_document(document, kind, found.instances, found.answers)
+        check_feedback(service, document, found.answers)
         service.process.terminate()
         asked = time.monotonic()
         assert service.process.wait(2 * GRACE_SECONDS) == 0, service.logged
@@ -106,6 +107,23 @@ def check_document(
     assert optional == {name for name, one in types.items() if "null" in one}
     outputs = components["schemas"]["Prediction"]["properties"]
     assert {name: type_of(one) for name, one in outputs.items()} == kind.stated["OUTPUTS"]
+
+
+def check_feedback(service: Service, document: dict[str, Any], answers: list[Any]) -> None:
+    """What callers were told can be sent back, with a truth of its kind."""
+    firsts = [next(iter(answer.values())) for answer in answers]
+    said = [None if isinstance(first, list | dict) else first for first in firsts]
+    known = next((first for first in said if first is not None), None)
+    sent = [
+        {"request_id": "a", "index": i, "version": document["info"]["version"]}
+        | {"prediction": first, "truth": known if first is None else first}
+        for i, first in enumerate(said)
+    ]
+    components = document["components"]
+    schema = {"$ref": "#/components/schemas/FeedbackRequest", "components": components}
+    jsonschema_rs.Draft202012Validator(schema).validate({"feedback": sent})
+    answer = requests.post(f"{service.url}/feedback", json={"feedback": sent}, timeout=30)
+    assert answer.json() == {"accepted": len(sent)}
 
 
 def type_of(schema: dict[str, Any]) -> str:

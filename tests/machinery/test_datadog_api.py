@@ -127,6 +127,25 @@ def test_changes_shows_the_line_that_changed_and_ignores_what_datadog_added() ->
     assert [line for line in lines if line[0] in "+-"][2:] == ["-  2", "+  two"]
 
 
+def test_the_truth_is_held_against_the_gates_that_there_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def monitors(*gates: str) -> dict[str, Any]:
+        monkeypatch.setattr("model.GATES", gates)
+        found = {one.name: one.body for one in definitions(folder) if one.kind == "monitor"}
+        return {
+            name.removeprefix("live-"): body["options"]["thresholds"]["critical"]
+            for name, body in found.items()
+            if name.startswith("live-")
+        }
+
+    assert monitors("accuracy >= 0.955", "roc_auc >= 0.9") == {"accuracy": 95.5}
+    assert monitors("mae <= 40", "rmse <= 0.1") == {"mae": 40, "rmse": 0.01}
+    assert monitors() == monitors("accuracy <= 0.5", "rmse >= 1") == {}
+    with pytest.raises(Invalid, match="model.py: GATES: 'accuracy > 0.9' is not of the form"):
+        monitors("accuracy > 0.9")
+
+
 # Plan and apply
 
 

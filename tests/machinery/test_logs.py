@@ -142,6 +142,17 @@ def test_what_nobody_reads_is_lost_and_told_when_it_goes_on(
     assert told == [len(lines) - len(taken)]
 
 
+def test_lines_are_taken_together_or_not_at_all() -> None:
+    reader, descriptor = os.pipe()
+    writer = LogWriter(descriptor)
+    line = b"x" * (log_writer.MOST_BYTES // 2 - 1) + b"\n"
+    assert not writer.put(line, line, line)
+    with os.fdopen(reader, "rb") as stream:
+        assert writer.put(line, b"y\n")
+        assert (stream.readline(), stream.readline()) == (line, b"y\n")
+    os.close(descriptor)
+
+
 def test_a_child_does_not_repeat_what_its_parent_has_to_say() -> None:
     script = """
 import os

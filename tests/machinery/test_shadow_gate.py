@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shadow_traffic import LIMITS, START, Traffic, decided, summarised, truths
+from shadow_traffic import LIMITS, START, Traffic, decided, event, summarised, truths
 
 from tools.shadow import __main__ as cli
 from tools.shadow import events, gate, labels, thresholds
@@ -162,6 +162,21 @@ def test_reads_labels(name: str, text: str, tmp_path: Path) -> None:
     file.write_text(text, encoding="utf-8")
 
     assert labels.read(file) == {"a": "benign", "b": "1"}
+
+
+def test_the_truth_sent_to_feedback_is_a_label(tmp_path: Path) -> None:
+    sent = {"version": "v1", "prediction": "x"}
+    lines = [
+        event("feedback", START, "w", sent | {"request_id": name, "index": index, "truth": truth})
+        for name, index, truth in (("r1", 0, "x"), ("r2", 0, "y"), ("r2", 1, "z"), ("r9", 0, "x"))
+    ]
+    file = tmp_path / "live.log"
+    file.write_bytes(b"".join([*Traffic(pairs=3).lines(), *lines]))
+
+    flip = (("x", "y", 1),)
+    pairs = [pair(pair_id=n, request_id=n.replace("p", "r"), flips=flip) for n in ("p1", "p2")]
+    judged = labels.judge(pairs, labels.read(file))
+    assert (judged.better, judged.worse, judged.unknown) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(

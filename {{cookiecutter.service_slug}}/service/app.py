@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from flask import Flask, Response, g, request
@@ -11,7 +12,8 @@ from service import artifact
 from service.cors import Cors
 from service.docs import docs
 from service.engine import Engine, PredictFunction
-from service.errors import Refusal, error_content, exit_if_refused
+from service.errors import Detail, Refusal, RequestError, error_content, exit_if_refused
+from service.feedback import feedback
 from service.openapi import openapi
 from service.paths import Application
 from service.predict import Predict
@@ -50,6 +52,8 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     app.extensions["telemetry"] = telemetry
     app.json.sort_keys = False  # type: ignore[attr-defined]
     _add_pages(app, engine, settings.root_path)
+    view = feedback(engine.manifest, settings, telemetry)
+    app.add_url_rule("/feedback", "feedback", view, methods=["POST"])
     _add_errors(app)
     _add_hooks(app, engine, telemetry)
     app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
@@ -84,8 +88,10 @@ def _add_pages(app: Flask, engine: Engine, root_path: str) -> None:
 
 
 def _add_errors(app: Flask) -> None:
-    def answer(status: int, message: str, headers: dict[str, str]) -> Response:
-        content = error_content(request.environ, message)
+    def answer(
+        status: int, message: str, headers: dict[str, str], details: Iterable[Detail] = ()
+    ) -> Response:
+        content = error_content(request.environ, message, details)
         return Response(content, status, headers, mimetype="application/json")
 
     @app.errorhandler(HTTPException)
@@ -93,6 +99,11 @@ def _add_errors(app: Flask) -> None:
         allow = {name: value for name, value in error.get_headers() if name == "Allow"}
         message = f"{error.name}: {request.method} {quote(request.path[:200])}"
         return answer(error.code or 500, message, allow)
+
+    @app.errorhandler(RequestError)
+    def refused(error: RequestError) -> Response:
+        g.record.reason = error.reason
+        return answer(error.status, error.message, error.headers, error.details)
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:

@@ -23,7 +23,6 @@ _NOUNS = {
 }
 # A client's own text that an error echoes is cut to so many characters.
 _ECHO = 100
-_WRAPPED = '{"instances": [...]}'
 _T = TypeVar("_T")
 _NOTHING = msgspec.Raw()
 _BLANKS = b" \t\r\n"
@@ -32,6 +31,7 @@ _CONSTANT = re.compile(rb"-?(?:NaN|Infinity)")
 
 class _Wrapped(msgspec.Struct):
     instances: msgspec.Raw = _NOTHING
+    feedback: msgspec.Raw = _NOTHING
 
 
 class _Instances(msgspec.Struct):
@@ -45,10 +45,13 @@ def bad_request(detail: Detail) -> RequestError:
     )
 
 
-def explain(message: str, body: bytes) -> Detail:
-    """Return where and what msgspec's `message` about a request body complains of."""
+def explain(message: str, body: bytes, key: str = "instances") -> Detail:
+    """Return where and what msgspec's `message` about a request body complains of.
+
+    `key`: of the array that the body has to be, as an object around it.
+    """
     complaint, path = _split(message)
-    if not path and (detail := _not_wrapped(complaint, body)):
+    if not path and (detail := _not_wrapped(complaint, body, key)):
         return detail
     if match := re.match(
         r"Object (contains unknown|missing required) field `(.*)`", complaint, re.S
@@ -61,7 +64,8 @@ def explain(message: str, body: bytes) -> Detail:
         wanted = " or ".join(_NOUNS.get(kind, kind) for kind in kinds)
         return Detail(path, f"expected {wanted}, got {_NOUNS.get(match[2], match[2])}")
     if match := re.match(r"Expected `array` of length (>= )?(\d+)(, got (\d+))?", complaint):
-        wanted = "at least one instance" if match[1] else f"{match[2]} values"
+        one = "one instance" if key == "instances" else "one item"
+        wanted = f"at least {one}" if match[1] else f"{match[2]} values"
         return Detail(path, f"expected {wanted}" + (f", got {match[4]}" if match[4] else ""))
     if "RFC3339" in complaint:
         return Detail(path, "expected a date and time, such as 2026-01-31T12:00:00")
@@ -73,15 +77,16 @@ def _split(message: str) -> tuple[str, str]:
     return complaint, path.removesuffix("`").removeprefix(".")
 
 
-def _not_wrapped(complaint: str, body: bytes) -> Detail | None:
+def _not_wrapped(complaint: str, body: bytes, key: str) -> Detail | None:
     """Notice an instance, or an array of them, that was sent by itself."""
+    form = f'{{"{key}": [...]}}'
     if match := re.match(r"Expected `object`, got `(.*?)`", complaint):
-        return Detail("", f"expected {_WRAPPED}, got {_NOUNS.get(match[1], match[1])}")
+        return Detail("", f"expected {form}, got {_NOUNS.get(match[1], match[1])}")
     try:
-        wrapped = msgspec.json.decode(body, type=_Wrapped).instances is not _NOTHING
+        wrapped = getattr(msgspec.json.decode(body, type=_Wrapped), key) is not _NOTHING
     except (ValueError, RecursionError):  # further on it is no JSON
         return None
-    return None if wrapped else Detail("instances", f"missing: send {_WRAPPED}")
+    return None if wrapped else Detail(key, f"missing: send {form}")
 
 
 def malformed(body: bytes, error: Exception) -> Detail:
@@ -161,7 +166,18 @@ def _last_key(beginning: bytes) -> str:
     return str(msgspec.json.decode(quoted[_value_start(quoted, len(quoted) - 1) :]))
 
 
-def duplicate_key(body: bytes) -> Detail:
+def refuse_duplicate_keys(body: bytes, quoted: int) -> None:
+    """Raise RequestError if a right body has a key twice, of which the decoder keeps the last.
+
+    Each key, string and date that it returned, `quoted` in all, took two quotes; if the body has
+    more that are not escaped, something was thrown away.
+    """
+    more = body.count(b'"') - 2 * quoted
+    if more and more != body.replace(rb"\\", b"").count(rb"\""):
+        raise bad_request(_duplicate_key(body))
+
+
+def _duplicate_key(body: bytes) -> Detail:
     """Return which key comes twice in a body that is right but for that."""
 
     def first(pairs: list[tuple[str, Any]]) -> Detail | None:

@@ -45,13 +45,18 @@ class LogWriter:
         self._lost = 0
         self._running = False
 
-    def put(self, line: bytes) -> bool:
-        """Add a line, its break included; return whether there was room. Never waits."""
-        if self._waiting_bytes + len(line) > MOST_BYTES:
-            self._lost += 1
+    def put(self, *lines: bytes) -> bool:
+        """Add lines, their breaks included, all or none; return whether there was room.
+
+        Never waits.
+        """
+        size = sum(map(len, lines))
+        if self._waiting_bytes + size > MOST_BYTES:
+            self._lost += len(lines)
             return False
-        self._waiting_bytes += len(line)
-        self._queue.put(line)
+        self._waiting_bytes += size
+        for line in lines:
+            self._queue.put(line)
         if not self._running:
             _start_thread(self._run, ())
             self._running = True

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from service.artifact import Histogram, Input, Manifest, Output
 from service.errors import ErrorBody
+from service.feedback import items
 from service.schema import (
     TYPES,
     Schema,
@@ -54,6 +55,8 @@ def openapi(manifest: Manifest, schema: Schema, root_path: str = "") -> dict[str
         (predict["responses"]["200"], {"predictions": [_answer(manifest)]}),
     ):
         place["content"]["application/json"]["example"] = example
+    feedback = document["paths"]["/feedback"]["post"]["requestBody"]
+    feedback["content"]["application/json"]["example"] = {items.KEY: [_feedback(manifest)]}
     return document
 
 
@@ -63,6 +66,8 @@ def _schemas(manifest: Manifest, schema: Schema) -> dict[str, Any]:
     types = [
         request_type(manifest.inputs, _input, schema.max_instances),
         object_type("PredictResponse", [("predictions", list[prediction])]),
+        items.request_type(manifest.outputs, schema.max_instances),
+        items.FeedbackResponse,
         ErrorBody,
     ]
     _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -138,3 +143,18 @@ def _said(field: Output, spread: Histogram | None) -> Any:
         middle = spread.edges[0] / 2 + spread.edges[-1] / 2
         return round(middle) if field.type == "int" else float(f"{middle:.4g}")
     return _ITEMS[field.type]
+
+
+def _feedback(manifest: Manifest) -> dict[str, Any]:
+    """Return an item of feedback of the right form, made up."""
+    said: Any = None
+    if items.comparison(manifest.outputs) != "none":
+        said = _answer(manifest)[manifest.outputs.fields[0].name]
+    return {
+        "request_id": "955483fc67d44c9db3a3b829b69eff07",
+        "index": 0,
+        "version": manifest.version,
+        "prediction": said,
+        "truth": said,
+        "answered_at": "2026-01-31T12:00:00Z",
+    }

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.artifact import Input
 from service.errors import Detail, RequestError
-from service.explain import bad_request, duplicate_key, explain, malformed
+from service.explain import bad_request, explain, malformed, refuse_duplicate_keys
 from service.ordered import Order, Parameters
 from service.record import Row
 
@@ -94,7 +94,7 @@ class Schema:
                 row = tuple([None if value is UNSET else value for value in row])
             quoted += self._strings(row)
             rows[i] = row
-        self._refuse_duplicate_keys(body, quoted)
+        refuse_duplicate_keys(body, quoted)
         return [self._whole_numbers(i, row) for i, row in enumerate(rows)] if self._whole else rows
 
     def _bounded(self, body: bytes) -> bytes:
@@ -116,13 +116,6 @@ class Schema:
 
     def _strings(self, row: Row) -> int:
         return sum([row[i] is not None for i in self._quoted]) if self._quoted else 0
-
-    def _refuse_duplicate_keys(self, body: bytes, quoted: int) -> None:
-        # The decoder keeps the last of two equal keys. Each key, string and date that it returned
-        # took two quotes; if the body has more that are not escaped, something was thrown away.
-        more = body.count(b'"') - 2 * quoted
-        if more and more != body.replace(rb"\\", b"").count(rb"\""):
-            raise bad_request(duplicate_key(body))
 
     def _whole_numbers(self, instance: int, row: Row) -> Row:
         # 2.0 is an integer in JSON Schema, and what pandas makes of a column of integers with gaps.

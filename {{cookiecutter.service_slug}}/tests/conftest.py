@@ -64,6 +64,10 @@ class Api:
             "POST", "/predict", content, **{"Content_Type": "application/json"} | headers
         )
 
+    def feedback(self, content: dict[str, Any]) -> Answer:
+        body = json.dumps(content).encode()
+        return self.ask("POST", "/feedback", body, Content_Type="application/json")
+
     def ask(self, method: str, path: str, content: Any = None, **headers: str) -> Answer:
         """Headers are arguments, with _ for -."""
         connection = HTTPConnection(self.address, timeout=30)

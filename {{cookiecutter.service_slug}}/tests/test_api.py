@@ -177,6 +177,31 @@ def test_too_many_instances(api: Api, instances: Instances) -> None:
     assert error == f"at most {MAX_INSTANCES} instances in one request"
 
 
+# --- POST /feedback: the truth that comes later
+
+
+def test_what_was_predicted_is_sent_back_with_its_truth(
+    api: Api, manifest: Manifest, instances: Instances
+) -> None:
+    answer = api.predict({"instances": instances})
+    firsts = [next(iter(row.values())) for row in predictions(answer)]
+    index, said = next((i, first) for i, first in enumerate(firsts) if first is not None)
+    said = None if isinstance(said, list | dict) else said  # which no truth is compared with
+    item = {
+        "request_id": answer.headers["X-Request-Id"],
+        "index": index,
+        "version": answer.headers["X-Model-Version"],
+        "prediction": said,
+        "truth": said,
+    }
+    answer = api.feedback({"feedback": [item]})
+    assert (answer.status, answer.json) == (200, {"accepted": 1})
+    body = refused(api.feedback({"feedback": [item | {"index": "0"}]}), 400)
+    wrong = {"path": "feedback[0].index", "message": "expected a whole number, got a string"}
+    assert body["details"] == [wrong]
+    refused(api.feedback({"feedback": [item] * (MAX_INSTANCES + 1)}), 413)
+
+
 # --- every route
 
 
@@ -251,6 +276,9 @@ def test_the_openapi_document_is_valid_and_its_example_works(api: Api, manifest:
     answer = api.predict(example)
     # The example is made up, since real rows are private; a model may refuse it.
     assert answer.status == 200 or b"the model cannot answer this" in answer.body
+    operation = document["paths"]["/feedback"]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    assert api.feedback(example).status == 200
 
 
 def test_the_openapi_document_says_what_goes_in_and_comes_out(api: Api, manifest: Manifest) -> None:

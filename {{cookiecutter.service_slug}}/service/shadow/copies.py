@@ -28,6 +28,7 @@ class Pair:
     live_answer: bytes
     live_seconds: float
     live_inference_seconds: float  # the model's part
+    request_id: str = ""  # the live request's, which the candidate is not told
     made: float = field(default_factory=time.monotonic)
     waited: float = 0.0
     pair_id: str = ""
@@ -51,6 +52,7 @@ class Pair:
         live_ms = round(self.live_inference_seconds * 1e3, 3)
         line: dict[str, Any] = {
             "pair_id": self.pair_id,
+            "request_id": self.request_id,
             "route": "/predict",
             "verdict": self.verdict,
             "reason": self.reason,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from wsgiref.types import WSGIApplication
 
+from service.request_id import request_id
 from service.shadow.client import MAX_ANSWER_BYTES
 from service.shadow.copies import Pair, Queue
 from service.shadow.faults import note_fault
@@ -79,5 +80,6 @@ class Admission:
         # The breaker comes last, because it may let this one through as its trial.
         if not self.guard.breaker.admits():
             return "skipped", "breaker"
-        full = self.queue.put(Pair(body, answer, seconds, inference_seconds))
+        pair = Pair(body, answer, seconds, inference_seconds, request_id(environ))
+        full = self.queue.put(pair)
         return ("dropped", full) if full else ("enqueued", "none")

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from loadtests.slo import Slo
+from tools.datadog import gates
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "datadog"
@@ -71,6 +72,7 @@ def values(folder: Path = FOLDER) -> dict[str, Any]:
             "slo_target": round(100 - slo.error_ratio * 100, 9),
             "slo_id": "${slo_id}",  # stays: Datadog gives the id when the objective is created
         }
+        | _gates()
     )
     if known["burn_fast"] * slo.error_ratio >= 1:
         raise Invalid(
@@ -79,6 +81,13 @@ def values(folder: Path = FOLDER) -> dict[str, Any]:
             f"{1 / slo.error_ratio:g}"
         )
     return known
+
+
+def _gates() -> dict[str, float]:
+    try:
+        return gates.bounds()
+    except ValueError as error:
+        raise Invalid(str(error)) from None
 
 
 def retraining(folder: Path = FOLDER) -> dict[str, Any]:
@@ -129,10 +138,14 @@ def queries(body: Any) -> Iterator[str]:
 
 
 def _read(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    without = gates.NAMES - known.keys()
     try:
-        filled: dict[str, Any] = fill(yaml.safe_load(path.read_text()), known, path.name)
+        found: dict[str, Any] = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise Invalid(f"{path.name}: {' '.join(str(error).split())}") from None
+    asked = {key: set(PLACEHOLDER.findall(json.dumps(item))) for key, item in found.items()}
+    there = {key: item for key, item in found.items() if not asked[key] & without}
+    filled: dict[str, Any] = fill(there, known, path.name)
     return filled
 
 

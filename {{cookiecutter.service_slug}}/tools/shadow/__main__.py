@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser("tools.shadow", __doc__, "no verdict", NO_VERDICT)
     parser.add_argument("command", choices=("report", "gate"))
     parser.add_argument("files", nargs="+", help="logs of the live service; -: standard input")
-    parser.add_argument("--labels", type=Path, help="CSV or JSON lines: pair_id, truth")
+    parser.add_argument(
+        "--labels", type=Path, help="CSV or JSON lines (pair_id, truth), or a log with truths"
+    )
     parser.add_argument("--thresholds", type=Path, default=thresholds.PATH)
     parser.add_argument("--out", type=Path, default=Path("shadow-report.html"), help="the report")
     given = parser.parse_args(arguments)

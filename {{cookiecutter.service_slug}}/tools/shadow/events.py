@@ -48,6 +48,7 @@ class Pair(msgspec.Struct, frozen=True, tag_field="event", tag="shadow.pair"):
     verdict: Verdict
     live: Side
     candidate: Side
+    request_id: str | None = None
     reason: str | None = None
     rows: int = 1
     flips: tuple[tuple[Any, Any, int], ...] | None = None

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from tools import feedback
 from tools.shadow.events import Pair
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -43,10 +44,16 @@ class Labelled:
 def read(path: Path) -> dict[str, Any]:
     """Return the truth by pair id, from CSV (pair_id,truth) or JSON lines with the same keys.
 
-    A file is CSV if its name ends so. Raises ValueError for contradictory labels and anything else.
+    Or by request id, from logs that have the truths sent to /feedback. A file is CSV if its name
+    ends so. Raises ValueError for contradictory labels and anything else.
     """
     truths: dict[str, Any] = {}
     try:
+        with path.open("rb") as log:
+            # The first row's: what requests of several rows were answered, pairs do not tell.
+            sent = [truth for truth in feedback.read(log).found if truth.index == 0]
+        if sent:
+            return {truth.request_id: truth.truth for truth in sent}
         with path.open(newline="", encoding="utf-8-sig") as stream:
             lines = map(msgspec.json.decode, filter(str.strip, stream))
             rows: Iterable[Any] = csv.DictReader(stream) if path.suffix == ".csv" else lines
@@ -63,9 +70,15 @@ def read(path: Path) -> dict[str, Any]:
 
 def judge(pairs: Iterable[Pair], truths: dict[str, Any]) -> Labelled:
     """Return how the labelled pairs came out; an error of the candidate is wrong."""
-    named = [pair for pair in pairs if pair.pair_id in truths]
-    found = Counter(_compare(pair, truths[pair.pair_id]) for pair in named)
-    return Labelled(found[1], found[0], found[-1], len(truths) - len(named), found[None])
+    named = [
+        (name, pair)
+        for pair in pairs
+        for name in (pair.pair_id, pair.request_id)
+        if name is not None and name in truths
+    ]
+    found = Counter(_compare(pair, truths[name]) for name, pair in named)
+    unknown = len(truths) - len({name for name, _ in named})
+    return Labelled(found[1], found[0], found[-1], unknown, found[None])
 
 
 def _compare(pair: Pair, truth: Any) -> int | None:
