@@ -8,6 +8,7 @@ import re
 import pytest
 from flask import Flask
 
+from service.ab.settings import AbSettings
 from service.lifecycle import LAST_CALL_SECONDS
 from service.settings import Settings
 from service.shadow.settings import ShadowSettings
@@ -90,7 +91,8 @@ def test_ports_and_probes_lead_somewhere(rendered: Rendered, app: Flask) -> None
 
 
 def test_settings_are_known_and_parse(rendered: Rendered) -> None:
-    known = {name.upper() for kind in (Settings, ShadowSettings) for name in kind.__annotations__}
+    kinds = (Settings, ShadowSettings, AbSettings)
+    known = {name.upper() for kind in kinds for name in kind.__annotations__}
     assert rendered.settings().keys() <= known | OTHERS
     Settings.from_env(rendered.settings())
     for item in rendered.all("Deployment"):
