@@ -12,7 +12,7 @@ from shadow_traffic import LIMITS, START, Traffic, decided, summarised, truths
 
 from tools.shadow import __main__ as cli
 from tools.shadow import events, gate, labels, thresholds
-from tools.shadow.gate import EXIT_CODES, Decision
+from tools.shadow.rules import EXIT_CODES, Decision
 from tools.shadow.thresholds import Thresholds
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tools.command import Parser
-from tools.shadow import events, gate, labels, summary, thresholds
+from tools.shadow import events, gate, labels, rules, summary, thresholds
 
 # Exit code for a mistake, in use or of ours: none of the gate's 0, 1 and 2, which are verdicts.
 NO_VERDICT = 3
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     decision = gate.decide(seen, limits)
     if given.command == "gate":
         print(json.dumps(gate.as_json(decision, seen, limits), indent=2))
-        return gate.EXIT_CODES[decision.verdict]
+        return rules.EXIT_CODES[decision.verdict]
     # Imported here: what draws takes a second to import, and the gate does not need it.
     from tools.shadow.forms import as_markdown, as_page
     from tools.shadow.report import make_report

@@ -78,6 +78,35 @@ def _bet(better: Count, same: Count, worse: Count, stake: Array, margin: float) 
     )
 
 
+def log_e_mean_above(values: Array, mean: float) -> Array:
+    """Return the log of the evidence, after each value, that on average they exceed `mean`.
+
+    `values`: from -1 to 1, in order along the last axis. The bets of `log_e_not_worse`, on values
+    that need not be +1, 0 or -1; so their order matters to what is returned in between only.
+    """
+    return _bets(values - mean, 0.9 / (1 + mean))
+
+
+def log_e_mean_below(values: Array, mean: float) -> Array:
+    """Return the log of the evidence, after each value, that on average they stay below `mean`."""
+    return _bets(mean - values, 0.9 / (1 - mean))
+
+
+def _bets(gains: Array, most: float) -> Array:
+    stakes = most / 2.0 ** np.arange(BETS)
+    return _mixture(np.cumsum(np.log1p(gains[..., None] * stakes), axis=-2))
+
+
+def mean_bounds(values: Array, alpha: float) -> tuple[float, float]:
+    """Return between what bounds the mean of values from -1 to 1 lies, as `bounds` does."""
+    if not len(values):
+        return -1.0, 1.0
+    enough, mean = -log(alpha), float(values.mean())
+    low = _crossing(lambda m: log_e_mean_above(values, m)[-1] >= enough, -1.0, mean)
+    high = _crossing(lambda m: log_e_mean_below(values, m)[-1] >= enough, 1.0, mean)
+    return low, high
+
+
 def _column(count: Count) -> Array:
     return np.asarray(count, dtype=float)[..., None]
 
