@@ -224,7 +224,7 @@ def test_a_fault_of_ours_is_no_verdict(
     monkeypatch.setattr(gate, "decide", lambda *_: 1 / 0)
 
     with pytest.raises(SystemExit) as exit:
-        cli.run()
+        cli.exit_with(cli.main)
     assert exit.value.code == 3 and "ZeroDivisionError" in capsys.readouterr().err
 
 

@@ -10,6 +10,7 @@ import json
 import sys
 import tomllib
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run() -> NoReturn:
+def exit_with(main: Callable[[], int]) -> NoReturn:
     """Exit with the code of `main`; a fault of ours must not look like Python's 1, a rejection."""
     try:
         code = main()
@@ -64,4 +65,4 @@ def run() -> NoReturn:
 
 
 if __name__ == "__main__":
-    run()
+    exit_with(main)
