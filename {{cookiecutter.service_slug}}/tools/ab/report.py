@@ -76,8 +76,8 @@ def _customers(summary: Summary, thresholds: Thresholds) -> Section:
     words = (
         f"Each customer counts once, by the mean of the first {thresholds.customers.hours:g} "
         "hours, against one of the other group. Each bound is wrong at most "
-        f"{percent(alpha)} of the time, however often one looks. A user whom live answered in the candidate's place stays one of "
-        "the candidate's."
+        f"{percent(alpha)} of the time, however often one looks. A user whom live answered in the "
+        "candidate's place stays one of the candidate's."
     )
     head = ["Share of answers", "Customers", "Candidate", "Control", "Difference, points"]
     return Section("Customers", words, plots, [Table(head, rows)])
