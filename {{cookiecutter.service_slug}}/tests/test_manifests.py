@@ -98,7 +98,9 @@ def test_settings_are_known_and_parse(rendered: Rendered) -> None:
     for item in rendered.all("Deployment"):
         for name in env(item):
             assert name in known or name.startswith("DD_"), name
-        ShadowSettings.from_env({k: v["value"] for k, v in env(item).items() if "value" in v})
+        given = {k: v["value"] for k, v in env(item).items() if "value" in v}
+        ShadowSettings.from_env(given)
+        AbSettings.from_env(rendered.settings() | given)
         (source,) = container(item)["envFrom"]
         # In the name is a hash of the content: a changed setting is a rollout.
         name = source["configMapRef"]["name"]
