@@ -26,7 +26,7 @@ class Contract:
     def check(self, answer: Answer, rows: int) -> None:
         """Raise Failed, unless the answer is a 200 with as many predictions as there are rows."""
         if answer.status != 200:
-            raise Failed("redirect" if answer.status < 400 else f"{answer.status // 100}xx")
+            raise Failed("redirect" if 300 <= answer.status < 400 else f"{answer.status // 100}xx")
         try:
             found = len(self._decode(answer.body).predictions)
         except msgspec.ValidationError:

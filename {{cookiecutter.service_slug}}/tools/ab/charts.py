@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from tools.ab.summary import Summary
-from tools.shadow.charts import BAD, STEPS
+from tools.shadow.charts import BAD
 from tools.shadow.statistics import Array, mean_bounds
 from training.figures import INK, MAIN, OTHER, Plot, canvas, one_plot, styled, svg
 
+STEPS = 40  # points of a line
 FEW = 20  # customers; before, the band fills the picture
 
 
