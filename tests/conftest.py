@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 # These hold on a busy machine, so two run at a time; the others want it for themselves. The tests
 # of a file stay with one worker, for what they share is slow to make.
 TOGETHER = {
+    "test_ab_demo",
     "test_aws",
     "test_bodies",
     "test_boot",
