@@ -77,8 +77,6 @@ def main(runs: Sequence[Run] = RUNS, home: Path = HOME) -> int:
 
 def drive(live: Path, candidate: Path, home: Path, run: Run) -> None:
     """Send users to live, half of whom the candidate answers; both services log to one file."""
-    truths = home / f"{run.name}.truths"
-    truths.touch()
     with (
         (home / f"{run.name}.log").open("wb") as log,
         serving(candidate, log, SHADOW_ROLE="candidate") as candidate_url,
@@ -95,15 +93,15 @@ def drive(live: Path, candidate: Path, home: Path, run: Run) -> None:
         command = ["-m", "locust", "--headless", "-f", str(HERE / "traffic.py"), "--host", live_url]
         command += ["-u", str(USERS), "-r", str(USERS), "-t", f"{run.seconds}s"]
         command += ["--only-summary", "--exit-code-on-error", "1"]
-        run_in(live, *command, ROWS=str(home / "rows.json"), TRUTHS=str(truths))
+        run_in(live, *command, ROWS=str(home / "rows.json"))
         time.sleep(1)  # for the last lines of the log
 
 
 def judge(live: Path, home: Path, name: str) -> tuple[str, str]:
     """Write the report of a run; return its verdict, and why."""
-    given = [str(home / f"{name}.log"), "--labels", str(home / f"{name}.truths")]
-    run_in(live, "-m", "tools.ab", "report", *given, "--out", str(home / f"{name}.html"))
-    answer = json.loads(run_in(live, "-m", "tools.ab", "gate", *given, most=2))
+    log, page = str(home / f"{name}.log"), str(home / f"{name}.html")
+    run_in(live, "-m", "tools.ab", "report", log, "--out", page)
+    answer = json.loads(run_in(live, "-m", "tools.ab", "gate", log, most=2))
     return answer["verdict"], answer["because"]
 
 

@@ -6,7 +6,6 @@ from locust import FastHttpUser, constant_throughput, task  # isort: skip
 import json
 import os
 import random
-from datetime import UTC, datetime
 
 import gevent
 
@@ -34,26 +33,16 @@ class Client(FastHttpUser):
         if response.status_code == 200:
             gevent.spawn_later(
                 TRUTH_SECONDS,
-                tell,
+                self.tell,
                 response.headers["X-Request-Id"],
                 response.headers["X-Model-Version"],
-                response.json()["predictions"][0],
+                response.json()["predictions"][0]["label"],
                 row["truth"],
             )
 
-
-def tell(request_id: str, version: str, prediction: dict[str, object], truth: str) -> None:
-    """Note the truth of an answer, as events of feedback have it."""
-    worth = 1.0 if prediction["label"] == truth else 0.0 if truth == "malignant" else 0.8
-    told = {
-        "timestamp": datetime.now(UTC).isoformat(),
-        "event": "feedback",
-        "request_id": request_id,
-        "index": 0,
-        "version": version,
-        "prediction": prediction,
-        "truth": truth,
-        "value": worth,
-    }
-    with open(os.environ["TRUTHS"], "a") as stream:
-        stream.write(json.dumps(told) + "\n")
+    def tell(self, request_id: str, version: str, prediction: str, truth: str) -> None:
+        """Send back what a customer was told, with the truth, and what the answer was worth."""
+        worth = 1.0 if prediction == truth else 0.0 if truth == "malignant" else 0.8
+        told = {"request_id": request_id, "index": 0, "version": version, "value": worth}
+        told |= {"prediction": prediction, "truth": truth}
+        self.client.post("/feedback", json={"feedback": [told]})

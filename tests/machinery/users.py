@@ -93,7 +93,7 @@ def truth(rng: random.Random, answer: dict[str, Any], right: float) -> dict[str,
         "request_id": answer["request_id"],
         "index": 0,
         "version": answer["version"],
-        "prediction": {"score": 0.5, "label": said},
+        "prediction": said,
         "truth": found,
         "value": 1.0 if said == found else 0.0,
     }

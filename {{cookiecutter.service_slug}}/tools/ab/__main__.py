@@ -21,13 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser("tools.ab", __doc__, "no verdict", NO_VERDICT)
     parser.add_argument("command", choices=("report", "gate"))
     parser.add_argument("files", nargs="+", help="logs of the live service; -: standard input")
-    parser.add_argument("--labels", type=Path, help="truths that are not in the logs: JSON lines")
     parser.add_argument("--thresholds", type=Path, default=thresholds.PATH)
     parser.add_argument("--out", type=Path, default=Path("ab-report.html"), help="the report")
     given = parser.parse_args(arguments)
     try:
         limits = thresholds.read(given.thresholds)
-        found = events.read_files(given.files, given.labels)
+        found = events.read_files(given.files)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return NO_VERDICT

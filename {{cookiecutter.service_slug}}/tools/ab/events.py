@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fileinput import FileInput
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from tools.feedback import Truth
 from tools.shadow.events import Time, Totals, note
 
 Group = Literal["candidate", "control"]
@@ -54,20 +54,6 @@ class Counts(Totals, frozen=True, tag_field="event", tag="ab.counts"):
         return self.groups.get("candidate", 0) + self.groups.get("control", 0)
 
 
-class Truth(msgspec.Struct, frozen=True, tag_field="event", tag="feedback"):
-    """What one row's truth turned out to be. `prediction`: what the caller had been told.
-
-    `value`: a business number that came with it.
-    """
-
-    request_id: str
-    index: int = 0
-    prediction: Any = None
-    truth: Any = None
-    value: float | None = None
-    time: Time | None = msgspec.field(name="timestamp", default=None)
-
-
 @dataclass(frozen=True)
 class Events:
     """Every event once, answers in order of time. `lines`: how many were read, by kind."""
@@ -79,28 +65,23 @@ class Events:
 
 
 _decode = msgspec.json.Decoder(Answer | Counts | Truth).decode
-_decode_truth = msgspec.json.Decoder(Truth).decode
 
 
-def read_files(names: list[str], labels: Path | None = None) -> Events:
-    """Return the events of all files together, "-" being standard input.
-
-    `labels`: a file of further truths, JSON lines with the same keys. Raises OSError, and
-    ValueError for a line there that is no truth.
-    """
+def read_files(names: list[str]) -> Events:
+    """Return the events of all files together, "-" being standard input; raises OSError."""
     with FileInput(names, mode="rb") as lines:
-        return read(lines, read_truths(labels) if labels else [])
+        return read(lines)
 
 
-def read(lines: Iterable[bytes], truths: Iterable[Truth] = ()) -> Events:
-    """Return the events among lines of log, and these truths with them."""
+def read(lines: Iterable[bytes]) -> Events:
+    """Return the events among lines of log.
+
+    Of several truths of one row the first received counts: what was settled by it stays so.
+    """
     answers: dict[tuple[str, str, Any], Answer] = {}
     counts: dict[str, tuple[Counts, Counts]] = {}
-    known: dict[tuple[str, int], Truth] = {}
+    truths: dict[tuple[str, int], Truth] = {}
     kinds: Counter[str] = Counter()
-    for truth in truths:
-        kinds["truths of a file"] += 1
-        known.setdefault((truth.request_id, truth.index), truth)
     for line in lines:
         if b'"ab.' not in line and b'"feedback"' not in line:
             kinds["of something else"] += bool(line.strip())
@@ -116,20 +97,10 @@ def read(lines: Iterable[bytes], truths: Iterable[Truth] = ()) -> Events:
                 note(counts, event)
             case Truth():
                 kinds["truths"] += 1
-                known.setdefault((event.request_id, event.index), event)
+                row = (event.request_id, event.index)
+                truths[row] = min(truths.get(row, event), event, key=lambda one: one.received)
             case Answer():
                 kinds["answers"] += 1
                 answers[event.worker, event.request_id, event.time] = event
     ordered = sorted(answers.values(), key=lambda one: (one.time, one.request_id))
-    return Events(ordered, counts, list(known.values()), kinds)
-
-
-def read_truths(path: Path) -> list[Truth]:
-    """Return the truths of a file of JSON lines; raises ValueError for a line that is none."""
-    found: list[Truth] = []
-    try:
-        with path.open("rb") as lines:
-            found.extend(_decode_truth(line) for line in lines if line.strip())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: after {len(found)} truths: {error}") from None
-    return found
+    return Events(ordered, counts, list(truths.values()), kinds)

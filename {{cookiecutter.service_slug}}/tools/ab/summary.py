@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 
 from tools.ab.customers import Measure, Observation, settle
-from tools.ab.events import Answer, Counts, Events, Truth
+from tools.ab.events import Answer, Counts, Events
 from tools.ab.thresholds import Thresholds
+from tools.feedback import Scalar, Truth
 from tools.shadow.labels import equal
 from tools.shadow.statistics import Array
 
@@ -73,8 +73,8 @@ def summarise(events: Events, thresholds: Thresholds) -> Summary:
     of_request = _by_request(answers)
     known = [truth for truth in events.truths if truth.request_id in of_request]
     now = max((one.time for one in answers), default=None)
-    if told := [truth.time for truth in known if truth.time]:
-        now = max(told) if now is None else max(now, *told)
+    if now is not None:
+        now = max([now, *(truth.received for truth in known)])
     found = {
         "errors": _errors(answers),
         "latency": _latency(answers, thresholds.latency.slow_ms),
@@ -127,9 +127,9 @@ def _labels(
 ) -> Iterator[Observation]:
     for truth in truths:
         right = is_right(truth.prediction, truth.truth, within)
-        if truth.truth is not None and right is not None:
+        if right is not None:
             one = of_request[truth.request_id]
-            yield Observation(truth.time or one.time, one.group, one.key, float(right))
+            yield Observation(truth.received, one.group, one.key, float(right))
 
 
 def _values(
@@ -139,21 +139,12 @@ def _values(
         if truth.value is not None:
             one = of_request[truth.request_id]
             score = thresholds.value.score(truth.value)
-            yield Observation(truth.time or one.time, one.group, one.key, score)
+            yield Observation(truth.received, one.group, one.key, score)
 
 
-def is_right(prediction: Any, truth: Any, within: float) -> bool | None:
-    """Return whether a prediction is the truth; None if it says nothing that one could compare.
-
-    Of a whole row of the answer it is the first field that is no fraction, as a class stands beside
-    its score, or else the first.
-    """
-    if isinstance(prediction, dict):
-        values = [*prediction.values()]
-        prediction = next(
-            (v for v in values if not isinstance(v, float)), values[0] if values else None
-        )
-    if prediction is None or isinstance(prediction, (dict, list)):
+def is_right(prediction: Scalar, truth: Scalar, within: float) -> bool | None:
+    """Return whether a prediction is the truth; None if there is none to compare."""
+    if prediction is None or truth is None:
         return None
     if equal(prediction, truth):
         return True
