@@ -34,7 +34,7 @@ override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(excepted),$(excepted)
 override NO_PROXY := $(no_proxy)
 export no_proxy NO_PROXY
 
-.PHONY: help demo shadow-demo test machinery check format docs clean bench telemetry overload soak shadow simulate simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
+.PHONY: help demo shadow-demo ab-demo test machinery check format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -44,6 +44,9 @@ demo: $(VENV)/generate ## generate a service, train it, serve it, call it; ONCE=
 
 shadow-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a good candidate promoted and a worse one rejected (4 minutes)
 	@$(bin)/python -m loadtests.shadow_demo
+
+ab-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a candidate with half of the users promoted, and a worse one rejected (5 minutes)
+	@$(bin)/python -m loadtests.ab_demo
 
 test: check build/manifests/done build/models-venv/done $(if $(shell command -v npm),build/ci/done) machinery ## everything: checks, machinery, the generated service's own tests, end to end
 	$(bin)/python -m pytest -m together -n 2
@@ -91,8 +94,14 @@ soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="-
 shadow: $(VENV)/bench ## what shadow traffic costs the live service, about 17 minutes (ARGS="--rounds 1")
 	@$(bin)/python -m loadtests.shadow $$ARGS
 
+ab: $(VENV)/bench ## what a share of the users costs the others, and itself, about 15 minutes (ARGS="--rounds 1")
+	@$(bin)/python -m loadtests.ab $$ARGS
+
 simulate: $(VENV)/test ## prove by simulation that the gate may be asked after every pair
 	@$(bin)/python -m loadtests.simulate_gate $$ARGS
+
+simulate-ab: $(VENV)/test ## prove by simulation that the gate of users may be asked after every customer
+	@$(bin)/python -m loadtests.simulate_ab $$ARGS
 
 simulate-comparison: $(SERVICE_VENV)/dev ## prove by simulation that equal candidates pass and worse ones do not, about 10 minutes
 	@$(SERVICE_VENV)/bin/python -m loadtests.simulate_comparison $$ARGS

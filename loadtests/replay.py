@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 
 from loadtests import measure
 from loadtests.openloop import LENGTH
+
+_ID = re.compile(rb"\r\nX-Request-Id: [^\r]*")
 
 # By the request's body: seconds, and all that was said.
 Answers = Mapping[bytes, tuple[float, bytes]]
@@ -75,15 +78,17 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         while message := _first(self._received):
-            body, self._received = message
+            head, body, self._received = message
             seconds, answer = self._answers[body]
+            if sent := _ID.search(head):
+                answer = _ID.sub(sent[0], answer, count=1)  # an id is echoed
             asyncio.get_running_loop().call_later(seconds, self._transport.write, answer)
 
 
-def _first(received: bytes) -> tuple[bytes, bytes] | None:
-    """Return the body of the first message, if it is whole, and what follows it."""
+def _first(received: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Return head and body of the first message, if it is whole, and what follows it."""
     head, found, rest = received.partition(b"\r\n\r\n")
     length = LENGTH.search(head)
     if not found or not length or len(rest) < (size := int(length[1])):
         return None
-    return rest[:size], rest[size:]
+    return head, rest[:size], rest[size:]

@@ -12,35 +12,43 @@ import pytest
 from harness import Service, bake, make, serve
 from xdist.scheduler import LoadScopeScheduling
 
-# These measure nothing, so two run at a time; the others want the machine for themselves. The tests
+# These hold on a busy machine, so two run at a time; the others want it for themselves. The tests
 # of a file stay with one worker, for what they share is slow to make.
 TOGETHER = {
+    "test_ab_demo",
     "test_aws",
+    "test_bodies",
     "test_boot",
     "test_browser",
     "test_ci",
     "test_ci_azure",
+    "test_ci_github",
     "test_ci_gitlab",
     "test_ci_jenkins",
-    "test_ci_github",
     "test_codepipeline",
     "test_cruft",
     "test_demo",
     "test_dogstatsd",
     "test_drift",
     "test_feedback",
+    "test_fuzz",
     "test_generated",
     "test_image",
     "test_infra_azure",
+    "test_limits",
+    "test_logs",
     "test_make",
     "test_manifests",
     "test_models",
     "test_pipeline",
     "test_planner",
+    "test_proxied",
     "test_shadow_demo",
     "test_submit",
     "test_swaps",
+    "test_telemetry_faults",
     "test_template",
+    "test_threads",
 }
 SHARED = {"test_submit": "test_image"}  # containers
 

@@ -70,10 +70,15 @@ class Pod(Container):
         # A CSI driver needs a cluster; what it mounts is a folder of the node.
         for volume in spec["volumes"]:
             volume["name"] = f"{port}-{volume['name']}"
+            if "configMap" in volume:
+                volume["configMap"]["name"] = f"{port}-{volume['configMap']['name']}"
             if volume.pop("csi", None):
                 volume["hostPath"] = {"path": str(sockets), "type": "Directory"}
         maps = [json.loads(json.dumps(item)) for item in items if item["kind"] == "ConfigMap"]
+        (source,) = container["envFrom"]
+        source["configMapRef"]["name"] = f"{port}-{source['configMapRef']['name']}"
         for item in maps:
+            item["metadata"]["name"] = f"{port}-{item['metadata']['name']}"
             item["data"] |= {key: settings[key] for key in item["data"].keys() & settings.keys()}
         self._volumes = [volume["name"] for volume in spec["volumes"]]
         self._volumes += [item["metadata"]["name"] for item in maps]

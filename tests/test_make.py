@@ -125,7 +125,8 @@ def test_this_machine_is_asked_without_a_proxy(
     + [("loadtest", "HOST"), ("loadtest-ui", "HOST"), ("observe", "ARGS"), ("size", "CPUS")]
     + [("size", "PEAK_RPS"), ("size", "AVERAGE_RPS"), ("shadow-gate", "LOGS")]
     + [("accuracy", "LOGS"), ("accuracy", "ARGS")]
-    + [("shadow-report", "ARGS"), ("drift", "DATA"), ("drift", "ON_DRIFT")],
+    + [("shadow-report", "ARGS"), ("drift", "DATA"), ("drift", "ON_DRIFT")]
+    + [("ab-gate", "LOGS"), ("ab-report", "ARGS")],
 )
 def test_programs_refuse_values_that_are_none(
     baked: Path, tmp_path: Path, target: str, name: str

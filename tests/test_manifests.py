@@ -53,6 +53,11 @@ def rendered(service: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pa
             words = ["datadog"] * datadog + ["candidate"] * bool(candidate)
             render(overlay, into / f"{'-'.join((env, *words))}.yaml")
             (overlay / "kustomization.yaml").write_text(original)
+    commented, line = "  # - ../../components/ab\n", "  - ../../components/ab\n"
+    assert commented in original
+    (overlay / "kustomization.yaml").write_text(original.replace(commented, line))
+    render(overlay, into / "production-ab.yaml")
+    (overlay / "kustomization.yaml").write_text(original)
     render(service / "k8s" / "training", into / "training.yaml")
     for name in ("rbac", "networkpolicy"):
         shutil.copy(service / "k8s" / "argo" / f"{name}.yaml", into / f"argo-{name}.yaml")
@@ -68,7 +73,7 @@ def render(folder: Path, into: Path) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_knows_every_field(rendered: list[Path], version: str) -> None:
-    assert len(rendered) == 14
+    assert len(rendered) == 15
     command = [checker("kubernetes-validate"), "--strict", "-k", version, *map(str, rendered)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from harness import copied, free_port, manifest, train
+from harness import copied, edit, free_port, manifest, train
 from images import image, needed, podman
 from pods import Balancer, Deployment, Load, Pod, release, until, without_datadog
 
@@ -166,6 +166,91 @@ def test_rollout_and_rollback_lose_nothing(deployment: Deployment, old: str, new
     assert after["requests"] - before["requests"] == sent + mine
     # Nor was any saved by being tried again.
     assert after["retries"] == before["retries"]
+
+
+def test_from_shadow_to_a_share_to_all_and_back_loses_nothing(
+    baked: Path, old: str, new: str, tmp_path: Path
+) -> None:
+    """Shadow traffic, 5 % and 50 % of the users, a candidate that dies, promotion, rollback."""
+    folder = copied(baked, tmp_path)
+    without_datadog(folder, "production")
+    edit(
+        folder / "k8s/base/settings.env",
+        "# AB_KEY_HEADER=X-Customer-Id",
+        "AB_KEY_HEADER=X-Customer",
+    )
+    # Users who are told apart: as many as there are percent, and more.
+    users = 'headers={"X-Customer": str(random.randrange(400))}, name=name'
+    edit(folder / "loadtests/locustfile.py", "name=name", users)
+    (pods := folder / "pods").mkdir()
+    items = {"shadow": release(folder, "production", tag(old), tag(new))}
+    component = "../../components/ab"
+    edit(
+        folder / "k8s/overlays/production/kustomization.yaml", f"# - {component}", f"- {component}"
+    )
+    for percent in ("5", "50"):
+        items[percent] = release(folder, "production", tag(old), tag(new))
+        [switch] = [i for i in items[percent] if i["metadata"]["name"] == f"{NAME}-ab"]
+        switch["data"]["percent"] = percent
+    for name in (old, new):
+        items[name] = release(folder, "production", tag(name))
+    balancer = Balancer(pods, places=5)
+    with ExitStack() as stack:
+        candidate = Pod(items["shadow"], f"{NAME}-candidate", free_port(), pods)
+        stack.enter_context(playing(candidate))
+        url = f"http://{candidate.pod}:8000"
+        stack.enter_context(balancer.running())
+        found = Deployment(
+            balancer,
+            folder,
+            2,
+            lambda stage, port: Pod(items[stage], NAME, port, pods, SHADOW_URL=url, **DRAIN),
+        )
+        stack.callback(found.remove)
+        for _ in range(found.replicas):
+            found.add("shadow")
+        before = balancer.counts()
+        load = Load(folder, f"http://127.0.0.1:{balancer.port}", USERS)
+        assert of_candidate(found, new) == set()
+        found.roll("5")
+        found.settle()
+        few = of_candidate(found, new)
+        found.roll("50")
+        found.settle()
+        many = of_candidate(found, new)
+        assert few < many and len(few) < 40 and 140 < len(many) < 260
+        candidate.remove()  # at once, with requests in hand
+        assert of_candidate(found, new) == set()
+        for name in (new, old):
+            found.roll(name)
+            found.settle()
+            assert len(of_candidate(found, name)) == KEYS
+        sent, failed = load.stop()
+        after = balancer.counts()
+    print(f"from shadow traffic to all users and back: {sent} requests, {failed} failed")
+    assert failed == 0 and sent > 100
+    assert after["answered"] - before["answered"] == sent + 6 * KEYS
+    assert after["requests"] - before["requests"] == sent + 6 * KEYS
+    assert after["retries"] == before["retries"]
+
+
+KEYS = 400
+
+
+def of_candidate(deployment: Deployment, image: str) -> set[str]:
+    """Return which of the users are answered by the version of an image."""
+    url = f"http://127.0.0.1:{deployment.balancer.port}"
+    with requests.Session() as session:
+        body = {"instances": manifest(deployment.folder)["golden"]["instances"][:2]}
+        found = set()
+        for key in map(str, range(KEYS)):
+            answer = session.post(
+                f"{url}/predict", json=body, headers={"X-Customer": key}, timeout=30
+            )
+            assert answer.status_code == 200
+            if answer.headers["X-Model-Version"] == version(image):
+                found.add(key)
+    return found
 
 
 def test_what_is_killed_loses_only_what_it_had_in_hand(deployment: Deployment, old: str) -> None:

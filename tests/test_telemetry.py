@@ -553,7 +553,7 @@ def test_counts_are_what_clients_have_seen(
     assert values("inference.event_loop_lag")
     assert 0 < metrics.values("worker.pss", worker="0")[-1] <= resident * 1.1
     # All but model.nulls: this model's inputs have no gaps. The others have tests of their own.
-    expected = {name for name in catalogue if not name.startswith(("shadow.", "feedback."))}
+    expected = {name for name in catalogue if not name.startswith(("shadow.", "ab.", "feedback."))}
     expected -= {"model.nulls"}
     assert {sample.name for sample in metrics.samples} == expected
 

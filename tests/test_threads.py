@@ -12,6 +12,7 @@ import pytest
 from harness import (
     START_SECONDS,
     copied,
+    edit,
     extend_model,
     make,
     manifest,
@@ -96,6 +97,16 @@ def test_worker_that_still_loads_ends_at_once(slow: Path) -> None:
         asked = time.monotonic()
         assert service.process.wait(20) == 0
         assert time.monotonic() - asked < LOADING_SECONDS / 2
+
+
+def test_worker_that_is_just_forked_ends_when_asked(baked: Path, tmp_path: Path) -> None:
+    folder = copied(baked, tmp_path)
+    edit(folder / "service/worker.py", "settings = Settings", "time.sleep(2); settings = Settings")
+    with serve(folder, MAX_REQUESTS=1, KEEPALIVE_SECONDS=1) as service:
+        while len(service.workers) < 2:
+            service.post(service.body)
+        service.process.terminate()
+        assert service.process.wait(10) == 0  # not only after GRACEFUL_TIMEOUT_SECONDS
 
 
 def test_refusal_of_a_worker_that_loads_is_one_line(baked: Path, tmp_path: Path) -> None:

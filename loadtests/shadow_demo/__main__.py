@@ -166,7 +166,7 @@ def run_in(folder: Path, *arguments: str, most: int = 0, **env: str) -> str:
 
 def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment, without settings of the service: those are the demo's."""
-    ours = {n: v for n, v in os.environ.items() if not n.startswith("SHADOW_")}
+    ours = {n: v for n, v in os.environ.items() if not n.startswith(("SHADOW_", "AB_"))}
     ours.pop("ARTIFACT_DIR", None)
     return ours | settings
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tools.shadow import events, gate, summary, thresholds
-from tools.shadow.gate import Decision
+from tools.shadow.rules import Decision
 from tools.shadow.summary import Summary
 from tools.shadow.thresholds import Thresholds
 

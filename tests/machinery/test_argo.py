@@ -158,10 +158,10 @@ def test_the_application_is_of_the_overlay(env: str) -> None:
         "configMapGenerator"
     ]
     assert "Prune=false" in settings["options"]["annotations"].values()
-    # The switch of shadow traffic, which is for the cluster: see components/shadow.
-    (left,) = spec["ignoreDifferences"]
-    shadow = ROOT / "k8s" / "components" / "shadow" / "kustomization.yaml"
-    (switch,) = yaml.safe_load(shadow.read_text())["configMapGenerator"]
-    assert (left["kind"], left["name"]) == ("ConfigMap", switch["name"])
-    assert left["jsonPointers"] == ["/data/percent"]
+    # The switches of candidates, which are for the cluster: see components/shadow and ab.
+    for left, component in zip(spec["ignoreDifferences"], ("shadow", "ab"), strict=True):
+        text = (ROOT / "k8s" / "components" / component / "kustomization.yaml").read_text()
+        (switch,) = yaml.safe_load(text)["configMapGenerator"]
+        assert (left["kind"], left["name"]) == ("ConfigMap", switch["name"])
+        assert left["jsonPointers"] == ["/data/percent"]
     assert "RespectIgnoreDifferences=true" in spec["syncPolicy"]["syncOptions"]

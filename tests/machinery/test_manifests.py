@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from service.ab.settings import AbSettings
+from service.errors import Refusal
 from service.settings import Settings
 from tests.rendered import (
     ENVIRONMENTS,
@@ -128,6 +130,29 @@ def test_shadow_traffic(rendered: Rendered) -> None:
     into = rendered.one("NetworkPolicy", CANDIDATE)["spec"]
     (rule,) = into["ingress"]
     assert [rendered.selected(i["podSelector"]["matchLabels"]) for i in rule["from"]] == [{NAME}]
+
+
+@pytest.mark.parametrize("with_candidate", [True, False], ids=["candidate", "none"])
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_share_of_the_users(environment: str, with_candidate: bool, tmp_path: Path) -> None:
+    rendered = render(tmp_path, environment, with_candidate, component="ab")
+    live = rendered.one("Deployment")
+    given = {name: item["value"] for name, item in env(live).items() if "value" in item}
+    with pytest.raises(Refusal, match="AB_PERCENT=5 needs AB_KEY_HEADER"):
+        AbSettings.from_env(rendered.settings() | given)
+    assert AbSettings.from_env(given | {"AB_KEY_HEADER": "X-Customer-Id"}).ab_percent == 5
+    # By the way of shadow traffic, if there is a candidate; and the candidate hands nobody on.
+    assert ("SHADOW_URL" in given) == with_candidate
+    for item in rendered.all("Deployment"):
+        found = {name for name in env(item) if name.startswith("AB_")}
+        assert found == ({"AB_PERCENT", "AB_SWITCH_FILE"} if item == live else set())
+    # After a release without a candidate, what `make deploy` removes is not what live mounts.
+    switch = Path(given["AB_SWITCH_FILE"])
+    (mount,) = [m for m in container(live)["volumeMounts"] if m["mountPath"] == str(switch.parent)]
+    (volume,) = [v for v in pod(live)["volumes"] if v["name"] == mount["name"]]
+    config = rendered.one("ConfigMap", volume["configMap"]["name"])
+    assert config["data"][switch.name] == "5"
+    assert config["metadata"].get("labels", {}).get("app") != CANDIDATE
 
 
 def test_candidate_is_as_the_live_service_but_for_its_name(rendered: Rendered) -> None:

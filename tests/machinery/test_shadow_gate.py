@@ -12,7 +12,7 @@ from shadow_traffic import LIMITS, START, Traffic, decided, event, summarised, t
 
 from tools.shadow import __main__ as cli
 from tools.shadow import events, gate, labels, thresholds
-from tools.shadow.gate import EXIT_CODES, Decision
+from tools.shadow.rules import EXIT_CODES, Decision
 from tools.shadow.thresholds import Thresholds
 
 
@@ -239,7 +239,7 @@ def test_a_fault_of_ours_is_no_verdict(
     monkeypatch.setattr(gate, "decide", lambda *_: 1 / 0)
 
     with pytest.raises(SystemExit) as exit:
-        cli.run()
+        cli.exit_with(cli.main)
     assert exit.value.code == 3 and "ZeroDivisionError" in capsys.readouterr().err
 
 

@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from service import artifact
+from service.ab import share
 from service.cors import Cors
 from service.docs import docs
 from service.engine import Engine, PredictFunction
@@ -56,7 +57,11 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     app.add_url_rule("/feedback", "feedback", view, methods=["POST"])
     _add_errors(app)
     _add_hooks(app, engine, telemetry)
-    app.wsgi_app = Predict(app.wsgi_app, engine, settings, telemetry)  # type: ignore[method-assign]
+    users = share(engine.manifest, settings)
+    app.extensions["ab"] = users
+    app.wsgi_app = Predict(  # type: ignore[method-assign]
+        app.wsgi_app, engine, settings, telemetry, users
+    )
     if traffic := shadow(engine.manifest, settings):
         app.extensions["shadow"] = traffic
         app.wsgi_app = traffic.wrap(app.wsgi_app)  # type: ignore[method-assign,assignment]

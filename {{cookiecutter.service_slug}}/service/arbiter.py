@@ -22,6 +22,8 @@ START_SECONDS = 120
 TELL_AFTER_SECONDS = 5  # and then each time that twice as much has passed
 LONGEST_PAUSE_SECONDS = 60
 
+ENDING = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}  # by which a worker is asked to end
+
 
 class Arbiter(arbiter.Arbiter):  # type: ignore[misc]
     """What gunicorn's arbiter becomes in lifecycle.py: gunicorn has no setting for its class."""
@@ -46,6 +48,15 @@ class Arbiter(arbiter.Arbiter):  # type: ignore[misc]
     def spawn_workers(self) -> None:
         if time.monotonic() >= self._paused_until:
             super().spawn_workers()
+
+    def spawn_worker(self) -> Any:
+        # Until it has handlers of its own, a worker has this process's, in which a request to end
+        # would be lost: it waits until worker.py asks for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def murder_workers(self) -> None:
         super().murder_workers()

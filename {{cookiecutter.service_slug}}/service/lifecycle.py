@@ -97,6 +97,8 @@ class Lifecycle:
         )
         if shadow := extensions.get("shadow"):
             shadow.start(telemetry.metrics, worker.index, engine.batcher.idle.wait_for_hub)
+        if share := extensions.get("ab"):
+            share.start(telemetry.metrics, worker.index)
         # A model that was loaded here lives as long, and a look through it takes the longer, the
         # larger it is.
         gc.collect()
@@ -117,6 +119,8 @@ class Lifecycle:
         extensions = worker.wsgi.extensions
         if shadow := extensions.get("shadow"):
             shadow.stop()  # before telemetry: its last counts are metrics too
+        if share := extensions.get("ab"):
+            share.stop()
         extensions["telemetry"].stop()
         # An ordinary end would wait for threads: ddtrace's for an agent, a model's for each other.
         os._exit(getattr(sys.exc_info()[1], "code", 1) or 0)  # gunicorn's sys.exit is under way

@@ -6,7 +6,7 @@ routing, signals, response objects) costs more than all that is done here.
 What passes through `environ` beside WSGI's own: `service.arrived` (from worker.py: perf_counter),
 `service.request_id` (request_id.py), `gunicorn.socket` (whose descriptor tells a client that has
 hung up), and, of a request that was answered, for shadow traffic, `service.body` and
-`service.inference_seconds`.
+`service.inference_seconds`, or `service.arm` if a candidate answered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from wsgiref.types import WSGIApplication
 import msgspec
 from werkzeug.http import HTTP_STATUS_CODES
 
+from service.ab.share import Share
 from service.body import Bodies
 from service.engine import Engine
 from service.errors import RequestError, error_content, text_of
@@ -38,12 +39,19 @@ class Predict:
     """Answers POST /predict, and leaves all else to the application behind it."""
 
     def __init__(
-        self, app: WSGIApplication, engine: Engine, settings: Settings, telemetry: Telemetry
+        self,
+        app: WSGIApplication,
+        engine: Engine,
+        settings: Settings,
+        telemetry: Telemetry,
+        share: Share | None = None,
     ) -> None:
+        """`share`: of the users, that a candidate answers."""
         self._app = app
         self._engine = engine
         self._settings = settings
         self._telemetry = telemetry
+        self._share = share
         self._bodies = Bodies(settings)
         self._version = engine.manifest.version
 
@@ -51,6 +59,8 @@ class Predict:
         if environ["PATH_INFO"] != "/predict" or environ["REQUEST_METHOD"] != "POST":
             return self._app(environ, start_response)
         record = self._telemetry.begin(environ, "/predict")
+        if self._share:
+            self._share.assign(environ, record)
         status, headers = 200, {}
         try:
             content, headers["Server-Timing"] = self._answer(environ, record)
@@ -70,13 +80,15 @@ class Predict:
             # Its traceback leads back to the record: body and rows would wait for the collector.
             record.failure = None
         self._telemetry.end(record, environ, status)
+        if self._share and record.assignment:
+            self._share.note(record, record.assignment)
         start_response(
             _STATUS.get(status) or f"{status} Error",
             [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(content))),
                 ("X-Request-Id", request_id(environ)),
-                ("X-Model-Version", self._version),
+                ("X-Model-Version", record.version or self._version),
                 *headers.items(),
             ],
         )
@@ -92,12 +104,21 @@ class Predict:
         received = perf_counter()
         record.rows = self._engine.schema.decode(body)
         record.row_count = len(record.rows)
+        decoded = perf_counter()
+        record.decode_seconds = decoded - received
+        if self._share and record.assignment:
+            # Only what live could read goes there: callers' mistakes are named here.
+            content = self._share.ask(environ, record, record.assignment, timeout)
+            asked = perf_counter() - decoded
+            if content is not None:
+                record.rows = ()
+                return content, f"candidate;dur={asked * 1e3:.3f}"
+            timeout = max(0.0, timeout - asked)
         if connection := environ.get("gunicorn.socket"):
             record.connection = connection.fileno()
         batcher.submit(record, timeout)
         answered = perf_counter()
         content = _encode({"predictions": record.answers})
-        record.decode_seconds = record.submitted - received
         record.encode_seconds = perf_counter() - answered
         record.answered = True
         # Records wait for their report in hundreds; rows would fill the CPU's caches meanwhile.

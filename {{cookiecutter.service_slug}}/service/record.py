@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
+
+if TYPE_CHECKING:  # which imports this
+    from service.ab.assignment import Assignment
 
 Row = tuple[Any, ...]  # one value per input, in the manifest's order; None for null
 Answer = dict[str, Any]  # one value per field of the answer
@@ -52,6 +55,11 @@ class RequestRecord:
     request_id: str = ""
     error: BaseException | None = None
     reason: str = ""
+    # Who answered, `live` or `candidate`; the latter's version; and the user's place in the
+    # experiment, of those who are in it.
+    arm: str = "live"
+    version: str = ""
+    assignment: Assignment | None = None
 
     @property
     def queue_seconds(self) -> float:

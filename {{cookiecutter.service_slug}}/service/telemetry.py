@@ -162,6 +162,8 @@ class Telemetry(Observer):
             attributes["inference.batch_rows"] = record.call_rows
         elif record.reason:
             attributes["inference.reason"] = record.reason
+        if record.assignment:
+            attributes["arm"] = record.arm
         attributes.update(self._copy_tags(record))
         to.finish(record, attributes)
 
@@ -173,7 +175,7 @@ class Telemetry(Observer):
             "route": record.route,
             "http.status_code": record.status,  # Datadog would take `status` for the line's level
             "duration_ms": round(record.seconds * 1e3, 3),
-            "model_version": self._manifest.version,
+            "model_version": record.version or self._manifest.version,
             **self._copy_tags(record),
         }
         if record.reason:
@@ -217,8 +219,9 @@ class Telemetry(Observer):
 
 def _measure(to: Metrics, record: RequestRecord) -> None:
     route, status, outcome = _tags(record.route, record.status)
-    to.count("inference.requests", 1, route, status, outcome)
-    to.observe("inference.latency", record.seconds, route, outcome)
+    arm = f"arm:{record.arm}"
+    to.count("inference.requests", 1, route, status, outcome, arm)
+    to.observe("inference.latency", record.seconds, route, outcome, arm)
     if record.answered:
         to.observe("inference.decode", record.decode_seconds)
         to.observe("inference.queue_wait", record.queue_seconds)

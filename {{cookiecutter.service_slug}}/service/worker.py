@@ -17,7 +17,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from werkzeug.http import HTTP_STATUS_CODES
 
 from service import gunicorn_http, plain_http
-from service.arbiter import LEAVING, TELL_AFTER_SECONDS
+from service.arbiter import ENDING, LEAVING, TELL_AFTER_SECONDS
 from service.errors import error_content
 from service.lifecycle import LAST_CALL_SECONDS, Retirement
 from service.settings import Settings
@@ -68,6 +68,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it has nobody to answer yet
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # blocked by the arbiter until now
         super().load_wsgi()
 
     def run(self) -> None:

@@ -72,10 +72,13 @@ def needs_kubectl() -> None:
         pytest.skip("needs kubectl")
 
 
-def render(folder: Path, env: str, with_candidate: bool, without: str = "") -> Rendered:
+def render(
+    folder: Path, env: str, with_candidate: bool, without: str = "", component: str = ""
+) -> Rendered:
     """Release to `env` in a copy of k8s/ in `folder`, and render it; skips if kubectl is missing.
 
-    `without` is a text to take out of the overlay's kustomization.yaml.
+    `without` is a text to take out of the overlay's kustomization.yaml, `component` the name of one
+    that is commented out there and wanted.
     """
     needs_kubectl()
     overlay = Path(shutil.copytree(ROOT / "k8s", folder / "k8s")) / "overlays" / env
@@ -84,7 +87,12 @@ def render(folder: Path, env: str, with_candidate: bool, without: str = "") -> R
     (overlay / "release" / "kustomization.yaml").write_text(text)
     text = (overlay / "kustomization.yaml").read_text()
     assert without in text
-    (overlay / "kustomization.yaml").write_text(text.replace(without, ""))
+    text = text.replace(without, "")
+    if component:
+        line = f"  # - ../../components/{component}\n"
+        assert line in text
+        text = text.replace(line, line.replace("# ", ""))
+    (overlay / "kustomization.yaml").write_text(text)
     command = ["kubectl", "kustomize", str(overlay)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "warning" not in done.stderr.lower(), done.stderr

@@ -8,6 +8,7 @@ import re
 import pytest
 from flask import Flask
 
+from service.ab.settings import AbSettings
 from service.lifecycle import LAST_CALL_SECONDS
 from service.settings import Settings
 from service.shadow.settings import ShadowSettings
@@ -90,13 +91,16 @@ def test_ports_and_probes_lead_somewhere(rendered: Rendered, app: Flask) -> None
 
 
 def test_settings_are_known_and_parse(rendered: Rendered) -> None:
-    known = {name.upper() for kind in (Settings, ShadowSettings) for name in kind.__annotations__}
+    kinds = (Settings, ShadowSettings, AbSettings)
+    known = {name.upper() for kind in kinds for name in kind.__annotations__}
     assert rendered.settings().keys() <= known | OTHERS
     Settings.from_env(rendered.settings())
     for item in rendered.all("Deployment"):
         for name in env(item):
             assert name in known or name.startswith("DD_"), name
-        ShadowSettings.from_env({k: v["value"] for k, v in env(item).items() if "value" in v})
+        given = {k: v["value"] for k, v in env(item).items() if "value" in v}
+        ShadowSettings.from_env(given)
+        AbSettings.from_env(rendered.settings() | given)
         (source,) = container(item)["envFrom"]
         # In the name is a hash of the content: a changed setting is a rollout.
         name = source["configMapRef"]["name"]

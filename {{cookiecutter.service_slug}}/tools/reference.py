@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from service import app
+from service.ab.settings import AbSettings
 from service.settings import FromEnvironment, Settings
 from service.shadow.settings import ShadowSettings
 
@@ -39,6 +40,7 @@ def written(page: str, openapi: Json) -> str:
         "statuses": table("status | when", statuses(openapi)),
         "settings": table("variable | default | meaning", settings(Settings)),
         "shadow settings": table("variable | default | meaning", settings(ShadowSettings)),
+        "ab settings": table("variable | default | meaning", settings(AbSettings)),
         "metrics": table("metric | kind | unit | tags | meaning", metrics()),
     }
     for name, text in tables.items():

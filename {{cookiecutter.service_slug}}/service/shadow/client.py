@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import gevent
@@ -56,10 +57,20 @@ class Client:
     `send` and `poll` raise Failed: timeout, connect, protocol, encoded, too_large.
     """
 
-    def __init__(self, target: Target, timeout: float, resolver: ThreadPool) -> None:
-        """`timeout`: seconds for all of a request. `resolver`: a thread that looks up names."""
+    def __init__(
+        self,
+        target: Target,
+        timeout: float,
+        resolver: ThreadPool,
+        most_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        """`timeout`: seconds for all of a request. `resolver`: a thread that looks up names.
+
+        `most_bytes`: of an answer.
+        """
         self._target = target
-        self._timeout = timeout
+        self._longest = self._timeout = timeout
+        self._most_bytes = most_bytes
         self._resolver = resolver
         self._socket: Any = None
         self._watcher: Any = None
@@ -68,9 +79,13 @@ class Client:
         self._started = self._due = self._answered = 0.0
         self._id = self._answered_id = ""
 
-    def send(self, request: bytes, request_id: str) -> None:
-        """Begin to send a whole request, which has this X-Request-Id."""
+    def send(self, request: bytes, request_id: str, timeout: float = inf) -> None:
+        """Begin to send a whole request, which has this X-Request-Id.
+
+        `timeout`: seconds for this one, if that is less than for all.
+        """
         self._started = time.monotonic()
+        self._timeout = min(timeout, self._longest)
         self._due = self._started + self._timeout
         self._unsent, self._received, self._id = request, b"", request_id
         try:
@@ -167,7 +182,7 @@ class Client:
             return None
         status, headers = _parse(received[:end])
         start, length = end + 4, int(headers["content-length"])
-        if length > MAX_ANSWER_BYTES:
+        if length > self._most_bytes:
             raise Failed("too_large")
         if (missing := start + length - len(received)) > 0:
             return None

@@ -22,16 +22,16 @@ _encode = msgspec.json.encode
 
 
 class Events:
-    """Lines on their way to the log. One object a process."""
+    """Lines on their way to the log. One object a process and logger."""
 
-    def __init__(self, writer: LogWriter = stdout) -> None:
+    def __init__(self, writer: LogWriter = stdout, logger: str = log.name) -> None:
         self.lost = 0
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
-        self._writer = writer
+        self._writer, self._logger = writer, logger
 
     def write(self, message: str, event: str, fields: dict[str, Any]) -> None:
         """Add a line, with the head that all log lines have; never waits."""
-        head = {"timestamp": timestamp(time.time()), "level": "INFO", "logger": log.name}
+        head = {"timestamp": timestamp(time.time()), "level": "INFO", "logger": self._logger}
         line = {**head, "message": message, "event": event, "worker": self._worker, **fields}
         if not self._writer.put(_encoded(line)):
             self.lost += 1

@@ -1,4 +1,4 @@
-"""Shadow traffic's own faults: logged now and then, never passed on."""
+"""Faults of what has to do with a candidate: logged now and then, never passed on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def note_fault() -> None:
     if _faults == _next_logged:
         _next_logged *= 2
         try:
-            log.exception("shadow traffic failed %d times, the live service has not", _faults)
+            log.exception(
+                "what concerns the candidate failed %d times, the live service has not", _faults
+            )
         except Exception:
             pass  # there is nobody left to tell
 

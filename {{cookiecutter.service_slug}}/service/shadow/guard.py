@@ -23,11 +23,12 @@ UNHEALTHY = {"timeout", "connect", "protocol", "encoded", "5xx", "too_large"}
 
 
 class KillSwitch:
-    """How many percent are copied now: as set, or as a file says that may change at any time."""
+    """How many percent it is now: as set, or as a file says that may change at any time."""
 
-    def __init__(self, percent: float, file: str) -> None:
+    def __init__(self, percent: float, file: str, of: str = "copies") -> None:
+        """`of`: what it is a percentage of, for the log."""
         self.percent = 0.0 if file else percent  # nothing until the file has been read
-        self._set_percent = percent
+        self._set_percent, self._of = percent, of
         self._file = Path(file) if file else None
         self._last_text: str | None = None
         self._thread = ThreadPool(1)  # a file system may hang
@@ -44,7 +45,7 @@ class KillSwitch:
         except (OSError, ValueError) as error:
             text, percent = str(error), 0.0
         if text != self._last_text:
-            log.warning("%s: %s: copies %g %%", self._file, text or "empty", percent)
+            log.warning("%s: %s: %s %g %%", self._file, text or "empty", self._of, percent)
         self._last_text, self.percent = text, percent
 
 

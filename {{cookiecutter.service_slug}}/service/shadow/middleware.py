@@ -69,6 +69,8 @@ class Admission:
             return "skipped", "copy"
         if refusal := self.guard.refuses_copy(environ):
             return refusal
+        if environ.get("service.arm") == "candidate":
+            return "skipped", "candidate"  # it has answered already: there is nothing to compare
         if (inference_seconds := environ.get("service.inference_seconds")) is None:
             return "skipped", "status"
         if len(body := environ["service.body"]) > self.max_body_bytes:

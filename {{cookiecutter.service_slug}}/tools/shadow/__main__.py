@@ -10,11 +10,12 @@ import json
 import sys
 import tomllib
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from tools.command import Parser
-from tools.shadow import events, gate, labels, summary, thresholds
+from tools.shadow import events, gate, labels, rules, summary, thresholds
 
 # Exit code for a mistake, in use or of ours: none of the gate's 0, 1 and 2, which are verdicts.
 NO_VERDICT = 3
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     decision = gate.decide(seen, limits)
     if given.command == "gate":
         print(json.dumps(gate.as_json(decision, seen, limits), indent=2))
-        return gate.EXIT_CODES[decision.verdict]
+        return rules.EXIT_CODES[decision.verdict]
     # Imported here: what draws takes a second to import, and the gate does not need it.
     from tools.shadow.forms import as_markdown, as_page
     from tools.shadow.report import make_report
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run() -> NoReturn:
+def exit_with(main: Callable[[], int]) -> NoReturn:
     """Exit with the code of `main`; a fault of ours must not look like Python's 1, a rejection."""
     try:
         code = main()
@@ -66,4 +67,4 @@ def run() -> NoReturn:
 
 
 if __name__ == "__main__":
-    run()
+    exit_with(main)

@@ -155,10 +155,10 @@ def read(lines: Iterable[bytes]) -> Events:
         match event:
             case Counts():
                 kinds["counts of workers"] += 1
-                _note(counts, event)
+                note(counts, event)
             case Usage():
                 kinds["counts of workers"] += 1
-                _note(usages, event)
+                note(usages, event)
             case Pair():
                 known = pairs.setdefault(event.pair_id, event)
                 kinds["pairs" if known is event else "pairs read more than once"] += 1
@@ -169,7 +169,7 @@ def read(lines: Iterable[bytes]) -> Events:
     return Events(ordered, counts, usages, kinds)
 
 
-def _note(ends: dict[str, tuple[Some, Some]], totals: Some) -> None:
+def note(ends: dict[str, tuple[Some, Some]], totals: Some) -> None:
     """Keep a worker's first and last totals."""
     first, last = ends.get(totals.worker, (totals, totals))
     ends[totals.worker] = min(first, totals, key=_age), max(last, totals, key=_age)

@@ -1,35 +1,60 @@
-"""The report's two forms: a page that stands alone, and Markdown for a ticket or a terminal."""
+"""A report and its two forms: a page that stands alone, and Markdown for a ticket or a terminal."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from tools.shadow.report import Report
+from tools.shadow.rules import Decision
 from tools.shadow.tables import Table
 from training import pages
+from training.figures import Plot
 
 PAGE = pages.load(Path(__file__).with_name("report.html"))
 MARKS = {"passed": "✓", "failed": "✗", "open": "…"}
-COMPARED = ("match", "within_tolerance", "mismatch", "candidate_error")
+
+
+class Fact(NamedTuple):
+    """A number for the head of the report."""
+
+    name: str
+    value: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    words: str
+    plots: list[Plot] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """`live` and `candidate` are versions. `parts`: of a whole, for a bar in the first section."""
+
+    about: str
+    service: str
+    live: str | None
+    candidate: str | None
+    decision: Decision
+    facts: list[Fact]
+    sections: list[Section]
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 def as_page(report: Report) -> str:
     """Return the report as HTML; the same for the same report."""
-    summary = report.summary
-    parts = {verdict: summary.verdicts[verdict] for verdict in COMPARED}
-    parts["missing"] = sum(summary.coverage.missing.values())
-    return PAGE.render(
-        report=report,
-        parts={name: count for name, count in parts.items() if count},
-        marks=MARKS,
-    )
+    return PAGE.render(report=report, marks=MARKS)
 
 
 def as_markdown(report: Report) -> str:
-    decision, summary = report.decision, report.summary
+    decision = report.decision
     parts = [
-        f"# {report.service}: {summary.candidate or 'no candidate'} beside "
-        f"{summary.live or 'nothing'}",
+        f"# {report.service}: {report.candidate or 'no candidate'} beside "
+        f"{report.live or 'nothing'}",
         f"**{decision.verdict.upper()}**: {decision.because}.",
         "\n".join(f"- {MARKS[r.state]} {r.name}: {r.words}" for r in decision.rules),
         "\n".join(f"- {fact.name}: {fact.value}, {fact.about}" for fact in report.facts),

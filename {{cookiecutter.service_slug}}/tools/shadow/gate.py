@@ -1,38 +1,16 @@
-"""The verdict: promote, reject or inconclusive, and the rule that decided, in plain words.
-
-All rules must pass for a promotion, so each may use all of alpha. Any one proof of harm rejects,
-so these share alpha among them.
-"""
+"""The verdict: promote, reject or inconclusive, and the rule that decided, in plain words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from math import log
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from tools.shadow import statistics
 from tools.shadow.labels import Labelled
-from tools.shadow.statistics import Array
+from tools.shadow.rules import Claim, Decision, Rule, conclude, met, proven
 from tools.shadow.summary import Summary
 from tools.shadow.thresholds import Thresholds
 from tools.shadow.words import percent
-
-Claim = tuple[Array, str]  # the log of the evidence for it, and what it says
-EXIT_CODES = {"promote": 0, "reject": 1, "inconclusive": 2}
-
-
-class Rule(NamedTuple):
-    name: str
-    state: Literal["passed", "failed", "open"]
-    words: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    verdict: Literal["promote", "reject", "inconclusive"]
-    because: str
-    rules: list[Rule]
 
 
 def decide(summary: Summary, thresholds: Thresholds) -> Decision:
@@ -44,11 +22,7 @@ def decide(summary: Summary, thresholds: Thresholds) -> Decision:
     if summary.same_version:
         because = "live is its own candidate: this measures the noise, there is nothing to promote"
         return Decision("inconclusive", because, rules)
-    if failed := [f"{rule.name}: {rule.words}" for rule in rules if rule.state == "failed"]:
-        return Decision("reject", "; ".join(failed), rules)
-    if still := [f"{rule.name}: {rule.words}" for rule in rules if rule.state == "open"]:
-        return Decision("inconclusive", "; ".join(still), rules)
-    return Decision("promote", f"every rule has passed; {rules[0].words}", rules)
+    return conclude(rules)
 
 
 def as_json(decision: Decision, summary: Summary, thresholds: Thresholds) -> dict[str, Any]:
@@ -112,15 +86,8 @@ def _latency(summary: Summary, thresholds: Thresholds) -> Rule:
 
 
 def _proven(name: str, found: str, thresholds: Thresholds, good: Claim, bad: Claim) -> Rule:
-    """Return the rule that the evidence decides, for the good claim or for the bad one."""
-    alpha = thresholds.evidence.alpha
     ways_to_fail = 3 if thresholds.mode == "improve" else 2
-    confidence = f"with {percent(1 - alpha)} confidence"
-    if good[0] >= -log(alpha):
-        return Rule(name, "passed", f"{found}: {good[1]}, {confidence}")
-    if bad[0] >= -log(alpha / ways_to_fail):
-        return Rule(name, "failed", f"{found}: {bad[1]}, {confidence}")
-    return Rule(name, "open", f"{found}: whether that is {good[1]} is not certain yet")
+    return proven(name, found, thresholds.evidence.alpha, ways_to_fail, good, bad)
 
 
 def _enough(summary: Summary, thresholds: Thresholds) -> list[Rule]:
@@ -136,12 +103,8 @@ def _enough(summary: Summary, thresholds: Thresholds) -> list[Rule]:
     astray = coverage.not_adding_up
     accounts = f"the counts of {astray} of {coverage.workers} workers do not add up"
     return [
-        _met("pairs", pairs >= asked.min_pairs, f"{pairs:,}; asked for: {asked.min_pairs:,}"),
-        _met("coverage", coverage.share >= asked.min_coverage, compared),
-        _met("duration", hours >= asked.min_hours, f"{watched}; asked for: {least}"),
-        _met("accounts", not astray, accounts if astray else "every copy is accounted for"),
+        met("pairs", pairs >= asked.min_pairs, f"{pairs:,}; asked for: {asked.min_pairs:,}"),
+        met("coverage", coverage.share >= asked.min_coverage, compared),
+        met("duration", hours >= asked.min_hours, f"{watched}; asked for: {least}"),
+        met("accounts", not astray, accounts if astray else "every copy is accounted for"),
     ]
-
-
-def _met(name: str, met: bool, words: str) -> Rule:
-    return Rule(name, "passed" if met else "open", words)

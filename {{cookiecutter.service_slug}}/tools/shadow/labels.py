@@ -89,7 +89,7 @@ def _compare(pair: Pair, truth: Any) -> int | None:
         return None
     if pair.flips:
         live, candidate, _ = pair.flips[0]
-        return int(_equal(candidate, truth)) - int(_equal(live, truth))
+        return int(equal(candidate, truth)) - int(equal(live, truth))
     if pair.agrees:
         return 0
     # A regression: nearer is better, by the first number of the answer.
@@ -107,7 +107,7 @@ def _compare(pair: Pair, truth: Any) -> int | None:
     return 0
 
 
-def _equal(answer: Any, truth: Any) -> bool:
+def equal(answer: Any, truth: Any) -> bool:
     """Whether an answer is the truth, which a CSV file gives as text."""
     if str(answer) == str(truth):
         return True

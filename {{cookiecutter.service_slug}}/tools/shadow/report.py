@@ -1,49 +1,21 @@
-"""What the report tells, section by section; forms.py gives it a form.
+"""What the report on shadow traffic tells, section by section; forms.py gives it a form.
 
 The gate's rules stand at its head and say what decides; nothing is said again below them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
 from tools.shadow import charts, statistics, tables
 from tools.shadow.coverage import by_frequency
-from tools.shadow.gate import Decision
+from tools.shadow.forms import Fact, Report, Section
+from tools.shadow.rules import Decision
 from tools.shadow.summary import Summary
-from tools.shadow.tables import Table
 from tools.shadow.thresholds import Latency, Thresholds
 from tools.shadow.words import percent
-from training.figures import Plot
 from training.intervals import wilson
 
 MAX_HISTOGRAMS = 4
-
-
-class Fact(NamedTuple):
-    """A number for the head of the report."""
-
-    name: str
-    value: str
-    about: str
-
-
-@dataclass(frozen=True)
-class Section:
-    title: str
-    words: str
-    plots: list[Plot] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Report:
-    service: str
-    summary: Summary
-    decision: Decision
-    facts: list[Fact]
-    sections: list[Section]
+COMPARED = ("match", "within_tolerance", "mismatch", "candidate_error")
 
 
 def make_report(
@@ -70,7 +42,18 @@ def make_report(
     }
     words = "; ".join(f"{kind}: {n:,}" for kind, n in by_frequency(lines).items())
     sections.append(Section("Lines of log that were read", f"{words or 'none'}."))
-    return Report(service, summary, decision, facts, sections)
+    parts = {verdict: summary.verdicts[verdict] for verdict in COMPARED}
+    parts["missing"] = sum(summary.coverage.missing.values())
+    return Report(
+        f"Report on shadow traffic · {service}",
+        service,
+        summary.live,
+        summary.candidate,
+        decision,
+        facts,
+        sections,
+        {name: count for name, count in parts.items() if count},
+    )
 
 
 def _facts(summary: Summary, thresholds: Thresholds) -> list[Fact]:

@@ -78,6 +78,41 @@ def _bet(better: Count, same: Count, worse: Count, stake: Array, margin: float) 
     )
 
 
+def log_e_mean_above(values: Array, mean: float) -> Array:
+    """Return the log of the evidence, after each value, that on average they exceed `mean`.
+
+    `values`: from -1 to 1, in order along the last axis. The bets of `log_e_not_worse`, on values
+    that need not be +1, 0 or -1; so their order matters to what is returned in between only.
+    """
+    return _mixture(np.cumsum(_bets_above(values, mean), axis=-2))
+
+
+def log_e_mean_below(values: Array, mean: float) -> Array:
+    """Return the log of the evidence, after each value, that on average they stay below `mean`."""
+    return log_e_mean_above(-values, -mean)
+
+
+def mean_bounds(values: Array, alpha: float) -> tuple[float, float]:
+    """Return between what bounds the mean of values from -1 to 1 lies, as `bounds` does."""
+    if not len(values):
+        return -1.0, 1.0
+
+    def least(values: Array) -> float:
+        """Return the largest mean that the evidence, at the end, says is exceeded."""
+
+        def refuted(mean: float) -> bool:
+            return bool(_mixture(_bets_above(values, mean).sum(axis=-2)) >= -log(alpha))
+
+        return _crossing(refuted, -1.0, float(values.mean()))
+
+    return least(values), -least(-values)
+
+
+def _bets_above(values: Array, mean: float) -> Array:
+    stakes = 0.9 / (1 + mean) / 2.0 ** np.arange(BETS)
+    return np.log1p((values - mean)[..., None] * stakes)
+
+
 def _column(count: Count) -> Array:
     return np.asarray(count, dtype=float)[..., None]
 

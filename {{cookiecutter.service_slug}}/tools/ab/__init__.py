@@ -1,0 +1,1 @@
+"""A share of the users, judged by what live logged and by the truth that came later."""
