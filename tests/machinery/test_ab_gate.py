@@ -201,8 +201,9 @@ def test_the_command_line_tells_the_verdict_by_its_code(
 def test_truths_may_be_in_a_file_of_their_own(tmp_path: Path) -> None:
     lines = Users(1500).lines()
     told = [line for line in lines if b'"feedback"' in line]
+    answers = [line for line in lines if b'"feedback"' not in line]
     log, labels = tmp_path / "live.log", tmp_path / "truths.jsonl"
-    log.write_bytes(b"".join(line for line in lines if line not in set(told)))
+    log.write_bytes(b"".join(answers))
     labels.write_bytes(b"".join(told))
     assert cli.main(["gate", str(log), "--labels", str(labels)]) == 0
     assert cli.main(["gate", str(log)]) == 2
