@@ -27,6 +27,7 @@ GAUGES_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0  # longest that the start of a worker waits for the switch file
 # A candidate of which this comes is of no use to anybody. A 4xx may be the request's fault.
 UNFIT = UNHEALTHY | {"not_json", "shape", "redirect"}
+OURS = {"busy", "fault"}  # which say nothing of it
 
 
 class Share:
@@ -96,7 +97,8 @@ class Share:
             note_fault()
             assignment.fallback = "fault"
         assignment.candidate_seconds = time.perf_counter() - started
-        self._breaker.learn(failed=assignment.fallback in UNFIT)
+        if assignment.fallback not in OURS:
+            self._breaker.learn(failed=assignment.fallback in UNFIT)
         if assignment.fallback:
             return None
         record.arm, record.version = "candidate", answer.headers["x-model-version"]

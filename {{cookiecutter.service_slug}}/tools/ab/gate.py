@@ -11,12 +11,12 @@ from tools.shadow import statistics
 from tools.shadow.rules import Decision, Rule, conclude, met, proven
 from tools.shadow.words import percent
 
-# What a customer's figure is the share, or the mean, of.
+# What a customer's figure is a share of, or a mean.
 MEANS = {
-    "errors": "answered by their own side",
-    "latency": "not kept waiting",
-    "labels": "answered rightly",
-    "value": "of the value's range reached",
+    "errors": "answers of their own side",
+    "latency": "answers in time",
+    "labels": "right answers",
+    "value": "of the value's range",
 }
 
 
@@ -72,8 +72,8 @@ def _measure(name: str, summary: Summary, thresholds: Thresholds, ways_to_fail: 
     ours, theirs = (percent(share) for share in both)
     return proven(
         name,
-        f"of {len(differences):,} customers of the candidate {ours} {MEANS[name]}, of as many of "
-        f"live's {theirs}, a difference of {signed(low)} to {signed(high)}",
+        f"{ours} {MEANS[name]} with {len(differences):,} customers of the candidate, {theirs} with "
+        f"as many of live's, a difference of {signed(low)} to {signed(high)} points",
         alpha,
         ways_to_fail,
         (
@@ -93,11 +93,12 @@ def _enough(summary: Summary, thresholds: Thresholds) -> list[Rule]:
     asked = thresholds.evidence
     customers = min(summary.sides[group].customers for group in GROUPS)
     watched, least = (timedelta(seconds=round(3600 * h)) for h in (summary.hours, asked.min_hours))
-    several = len(summary.candidates) > 1
-    one = (
-        f"{len(summary.candidates)} have answered: give each an AB_EXPERIMENT of its own"
+    versions = len(summary.lives), len(summary.candidates)
+    several = max(versions) > 1
+    of_each = (
+        "{} of live, {} of the candidate: an AB_EXPERIMENT is for one of each".format(*versions)
         if several
-        else "one version of the candidate has answered"
+        else "one of each has answered"
     )
     covered = (
         f"{percent(summary.coverage)} of the answers that were counted are in the files; "
@@ -111,5 +112,5 @@ def _enough(summary: Summary, thresholds: Thresholds) -> list[Rule]:
         ),
         met("coverage", summary.coverage >= asked.min_coverage, covered),
         met("duration", summary.hours >= asked.min_hours, f"{watched}; asked for: {least}"),
-        met("versions", not several, one),
+        met("versions", not several, of_each),
     ]

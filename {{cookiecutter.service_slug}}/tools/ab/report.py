@@ -33,7 +33,7 @@ def make_report(
     service: str, summary: Summary, read: dict[str, int], thresholds: Thresholds, decision: Decision
 ) -> Report:
     """Return the report; the same for the same arguments. `read`: numbers of lines, by kind."""
-    sections = [_customers(summary, thresholds), _answers(summary, thresholds)]
+    sections = [*_customers(summary, thresholds), _answers(summary, thresholds)]
     words = "; ".join(f"{kind}: {n:,}" for kind, n in by_frequency(read).items())
     sections.append(Section("Lines of log that were read", f"{words or 'none'}."))
     return Report(
@@ -62,7 +62,7 @@ def _facts(summary: Summary) -> list[Fact]:
     ]
 
 
-def _customers(summary: Summary, thresholds: Thresholds) -> Section:
+def _customers(summary: Summary, thresholds: Thresholds) -> list[Section]:
     alpha, rows, plots = thresholds.evidence.alpha, [], []
     for name, measure in summary.measures.items():
         differences = measure.differences
@@ -73,14 +73,18 @@ def _customers(summary: Summary, thresholds: Thresholds) -> Section:
         between = f"{signed(low)} to {signed(high)}"
         rows.append([f"{name}: {MEANS[name]}", f"{len(differences):,}", *means, between])
         plots.append(charts.difference(name, differences, thresholds.margin(name), alpha))
+    hours = thresholds.customers.hours
+    figure = f"the mean of its first {hours:g} hours" if hours else "what was first seen of it"
     words = (
-        f"Each customer counts once, by the mean of the first {thresholds.customers.hours:g} "
-        "hours, against one of the other group. Each bound is wrong at most "
-        f"{percent(alpha)} of the time, however often one looks. A user whom live answered in the "
-        "candidate's place stays one of the candidate's."
+        f"Each customer counts once, by {figure}, against one of the other group. A user whom live "
+        "answered in the candidate's place stays one of the candidate's."
     )
-    head = ["Share of answers", "Customers", "Candidate", "Control", "Difference, points"]
-    return Section("Customers", words, plots, [Table(head, rows)])
+    bounds = f"Each bound is wrong at most {percent(alpha)} of the time, however often one looks."
+    head = ["", "Customers", "Candidate", "Control", "Difference, points"]
+    return [
+        Section("Customers", words, tables=[Table(head, rows)]),
+        Section("How certain that is", bounds, plots),
+    ]
 
 
 def _answers(summary: Summary, thresholds: Thresholds) -> Section:
