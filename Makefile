@@ -106,10 +106,11 @@ simulate-ab: $(VENV)/test ## prove by simulation that the gate of users may be a
 simulate-comparison: $(SERVICE_VENV)/dev ## prove by simulation that equal candidates pass and worse ones do not, about 10 minutes
 	@$(SERVICE_VENV)/bin/python -m loadtests.simulate_comparison $$ARGS
 
-survive: $(VENV)/test $(SERVICE_VENV)/dev ## 100 faults in a row under load; then the tests of faults, 20 times (ARGS="--events 10": a look)
+survive: $(VENV)/test $(SERVICE_VENV)/dev ## 100 faults in a row under load; then the tests of faults, 20 times, and 100 killed trainings (ARGS="--events 10": a look)
 	PYTHONPATH=tests $(bin)/python -m loadtests.survive $$ARGS
 	[ "$$ARGS" ] || $(bin)/python -m pytest --times 20 $(addprefix tests/test_,hostile.py overload.py lifecycle.py) \
 	  tests/test_telemetry.py::test_conservation
+	[ "$$ARGS" ] || $(MAKE) machinery ARGS="-k killed_anywhere --kills 50"
 
 pipelines: $(VENV)/test $(SERVICE_VENV)/dev build/ci/done ## GitHub's and GitLab's from a commit to production, and a registry, about 10 minutes
 	$(bin)/python -m pytest -m whole

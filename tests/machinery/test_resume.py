@@ -27,7 +27,7 @@ from training import report
 from training.owner import read
 from training.serving import Served
 
-KILLS = {"folder": 35, "s3": 15}
+STORES = ("folder", "s3")
 RUN = "nightly"
 STEPS = ("validate", "fit", "evaluate")
 
@@ -37,7 +37,7 @@ fresh.set_forkserver_preload(["test_resume"])
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # where it looks for that
 
 
-@pytest.fixture(scope="module", params=KILLS)
+@pytest.fixture(scope="module", params=STORES)
 def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "s3":
         with moto_server():
@@ -99,18 +99,19 @@ def made(url: str) -> set[str]:
 
 
 def test_killed_anywhere_it_repeats_no_step_and_makes_the_same_model(
-    kind: str, urls: Iterator[str], tmp_path: Path
+    urls: Iterator[str], tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
+    kills = pytestconfig.getoption("kills")
     folder, url = tmp_path / "artifact", next(urls)
     version = whole(url, folder)
     objects = len(Store(url).paths(""))
     chance = random.Random(0)
     interrupted = 0
     reached = set()
-    for _ in range(KILLS[kind]):
+    for number in range(kills):
         url = next(urls)
         shutil.rmtree(folder)
-        process, written = start(url, folder), chance.randrange(objects)
+        process, written = start(url, folder), number * objects // kills
         while process.is_alive() and len(Store(url).paths("")) < written:
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.1))
@@ -126,7 +127,7 @@ def test_killed_anywhere_it_repeats_no_step_and_makes_the_same_model(
         assert before <= after
         steps = [path.split("/")[1] for path in after]
         assert sorted(set(steps)) == sorted(steps), "a step was done twice"
-    assert interrupted > KILLS[kind] / 2
+    assert interrupted > kills / 2
     # Before the first step, between any two, and after the last.
     assert len(reached) >= 5, reached
 
