@@ -1,13 +1,13 @@
 """Tensors of the Open Inference Protocol: a request's to rows, and answers to tensors.
 
 A tensor is a column, by its input's name, of the shape [n] or [n, 1]; or, for a model of numbers,
-all of them: [n, inputs] in the model's order. Rows are checked as /predict checks them: a complaint
-about `instances[i]` is one about row i.
+all of them: [n, inputs] in the model's order. Rows are checked as /predict checks them.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ _TEXT = {"BYTES"}
 _TOLD = {"float": "FP64", "int": "INT64", "bool": "BOOL"}
 # MLServer's names for values that JSON has as they are.
 _CONTENT_TYPES = {None, "np", "pd", "str", "datetime"}
+_VALUE = re.compile(r"instances\[(\d+)\](?:\[(\d+)\]|\.(.+))", re.S)
 _BINARY = {"binary_data", "binary_data_output", "binary_data_size"}
 
 _Value = float | int | bool | str | None
@@ -95,12 +96,20 @@ class Tensors:
             raise bad_request(Detail(path, f"expected one of {', '.join(self._fields)}"))
         try:
             rows = Rows(self._schema.decode(_encode({"instances": self._instances(request)})))
-        except OverflowError:
-            raise bad_request(Detail("inputs", "integers have at most 64 bits")) from None
+        except RequestError as error:
+            raise self._located(error) from None
         rows.id = request.id
         wanted = [one.name for one in request.outputs or ()] or self._fields
         rows.fields = [self._fields[name] for name in wanted]
         return rows
+
+    def _located(self, error: RequestError) -> RequestError:
+        """Return a complaint about an instance's value as one about a tensor's."""
+        if error.details and (match := _VALUE.fullmatch(error.details[0].path)):
+            row, column, name = match.groups()
+            name = name or self._schema.inputs[int(column)].name
+            return bad_request(Detail(f"{name}[{row}]", error.details[0].message))
+        return error
 
     def _read(self, body: bytes) -> _Request:
         try:
