@@ -19,8 +19,12 @@ Instances = list[dict[str, Any]]
 
 async def kserve(url: str, model: str, instances: Instances) -> dict[str, Any]:
     from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
-    from kserve.protocol.rest.v2_datamodels import InferenceRequest, InferenceResponse
-    from kserve.protocol.rest.v2_datamodels import ModelMetadataResponse, ServerMetadataResponse
+    from kserve.protocol.rest.v2_datamodels import (
+        InferenceRequest,
+        InferenceResponse,
+        ModelMetadataResponse,
+        ServerMetadataResponse,
+    )
 
     v1, v2 = (InferenceRESTClient(RESTConfig(protocol=name)) for name in ("v1", "v2"))
 

@@ -16,9 +16,12 @@ from harness import PYTHON, ROOT, Service, free_port, manifest, serve, start_ref
 from kinds import Kind
 
 CLIENTS = ROOT / "build" / "clients" / "bin" / "python"
-# Of the method `predict` of Vertex AI's REST API, v1: what its front end makes of an answer.
-VERTEX_ANSWER = {"type": "object", "required": ["predictions"]}
-VERTEX_ANSWER |= {"properties": {"predictions": {"type": "array"}, "deployedModelId": False}}
+# What Vertex AI's front end takes for an answer to two instances.
+VERTEX_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["predictions"],
+    "properties": {"predictions": {"type": "array", "minItems": 2, "maxItems": 2}},
+}
 
 
 @pytest.fixture(scope="module", params=["default", "mixed"])
@@ -107,7 +110,7 @@ def test_vertex_says_where_it_asks(baked: Path) -> None:
     settings["AIP_PREDICT_ROUTE"] = f"{model}:predict"
     with serve(baked, PROTOCOLS="vertex", **settings) as service:
         assert requests.get(service.url + model, timeout=10).status_code == 200
-        body = {"instances": [service.instance] * 2, "parameters": {}}
+        body: dict[str, Any] = {"instances": [service.instance] * 2, "parameters": {}}
         answer = requests.post(f"{service.url}{model}:predict", json=body, timeout=30)
         assert answer.status_code == 200, answer.text
         jsonschema_rs.Draft202012Validator(VERTEX_ANSWER).validate(answer.json())

@@ -50,12 +50,14 @@ class Contract:
     `decode`: returns the rows of a body, or raises RequestError. `encode`: takes the request's
     environ and its record, with the rows as `decode` returned them, and returns the answer.
     `error`: returns the body of an error, from the request's environ, a message and details.
+    `unsaid`: the Content-Type of a body that comes without.
     """
 
     path: str
     decode: Callable[[bytes], list[Row]]
     encode: Callable[[dict[str, Any], RequestRecord], bytes] = predictions
     error: Callable[..., bytes] = error_content
+    unsaid: str = ""
 
 
 class Predict:
@@ -76,9 +78,9 @@ class Predict:
         self._settings = settings
         self._telemetry = telemetry
         self._share = share
-        self._bodies = Bodies(settings)
         self._version = engine.manifest.version
         contract = contract or Contract("/predict", engine.schema.decode)
+        self._bodies = Bodies(settings, contract.unsaid)
         self._path, self._decode = contract.path, contract.decode
         self._encode, self._error = contract.encode, contract.error
 

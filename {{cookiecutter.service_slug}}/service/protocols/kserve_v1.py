@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.body import JSON
 from service.engine import Engine
 from service.predict import Contract
 from service.protocols.protocol import Protocol, plain_error
@@ -15,7 +16,9 @@ from service.protocols.protocol import Protocol, plain_error
 def protocol(engine: Engine) -> Protocol:
     name = engine.manifest.name
     models = "/v1/models"
-    contract = Contract(f"{models}/{name}:predict", engine.schema.decode, error=plain_error)
+    path = f"{models}/{name}:predict"
+    # KServe's own client has not always said what it sends.
+    contract = Contract(path, engine.schema.decode, error=plain_error, unsaid=JSON)
 
     def ready() -> tuple[dict[str, Any], int]:
         if engine.ready:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from service.body import JSON
 from service.engine import Engine
 from service.predict import Contract
 from service.protocols.protocol import Protocol, View, plain_error
