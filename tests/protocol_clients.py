@@ -53,7 +53,6 @@ async def kserve(url: str, model: str, instances: Instances) -> dict[str, Any]:
         "v1": await v1.infer(url, {"instances": instances}, model_name=model),
         "v2": {output.name: output.as_numpy().tolist() for output in answer.outputs},
         "id": answer.id,
-        "version": answer.model_version,
         "metadata": metadata,
         "ready": [
             await v1.is_model_ready(url, model),

@@ -34,7 +34,7 @@ from service.artifact import read_manifest  # noqa: E402
 from service.errors import exit_if_refused  # noqa: E402
 from service.lifecycle import Lifecycle  # noqa: E402
 from service.loading import Loading  # noqa: E402
-from service.protocols.settings import on_platform  # noqa: E402
+from service.platforms import on_platform  # noqa: E402
 from service.settings import Settings, cpu_quota  # noqa: E402
 
 with exit_if_refused():

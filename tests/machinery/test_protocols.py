@@ -17,7 +17,7 @@ from service.app import create_app
 from service.artifact import Input, Output
 from service.engine import Engine
 from service.errors import Refusal, RequestError
-from service.protocols.settings import on_platform
+from service.platforms import on_platform
 from service.protocols.tensors import Tensors
 from service.schema import Schema
 from service.settings import Settings

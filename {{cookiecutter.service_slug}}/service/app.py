@@ -18,7 +18,7 @@ from service.feedback import feedback
 from service.openapi import openapi
 from service.paths import Application
 from service.predict import Predict
-from service.protocols.spoken import protocols
+from service.protocols import protocols
 from service.request_id import request_id
 from service.settings import Settings
 from service.shadow import shadow

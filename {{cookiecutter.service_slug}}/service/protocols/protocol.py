@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 from flask import Flask, request
 
+from service.engine import Engine
 from service.errors import Detail, one_line
 from service.predict import Contract
 
@@ -45,6 +46,12 @@ class Protocol:
     def _not_found(self, rest: str) -> tuple[dict[str, str], int]:
         asked = f"{request.method} {quote(request.path[:200])}"
         return {"error": f"Not Found: {asked}; the model here is {self.model}"}, 404
+
+
+def when_ready(engine: Engine, said: Any) -> View:
+    """Return the view of a probe of readiness, which answers `said` or 503."""
+    not_ready = {"error": f"model {engine.manifest.name} is not ready"}
+    return lambda: (said, 200) if engine.ready else (not_ready, 503)
 
 
 def plain_error(environ: dict[str, Any], message: str, details: Iterable[Detail] = ()) -> bytes:

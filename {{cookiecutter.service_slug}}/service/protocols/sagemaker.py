@@ -1,21 +1,19 @@
 """Amazon SageMaker's contract of inference containers: /ping, and /invocations in JSON.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
-The port is in settings.py; the argument `serve`, with which containers are started, is taken by
-service/__main__.py. The platform hands errors on as they are, so they have /predict's shape.
+The argument `serve`, with which containers are started, is taken by service/__main__.py. The
+platform hands errors on as they are, so they have /predict's shape.
 """
 
 from __future__ import annotations
 
 from service.engine import Engine
 from service.predict import Contract
-from service.protocols.protocol import Protocol
+from service.protocols.protocol import Protocol, when_ready
 
 
 def protocol(engine: Engine) -> Protocol:
-    def ping() -> tuple[str, int]:
-        return "", 200 if engine.ready else 503
-
     return Protocol(
-        contracts=[Contract("/invocations", engine.schema.decode)], probes={"/ping": ping}
+        contracts=[Contract("/invocations", engine.schema.decode)],
+        probes={"/ping": when_ready(engine, "")},
     )

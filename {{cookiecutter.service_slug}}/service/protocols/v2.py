@@ -12,7 +12,7 @@ import msgspec
 from service.body import JSON
 from service.engine import Engine
 from service.predict import Contract
-from service.protocols.protocol import Protocol, View, plain_error
+from service.protocols.protocol import Protocol, View, plain_error, when_ready
 from service.protocols.tensors import Rows, Tensors
 from service.record import RequestRecord
 from service.request_id import request_id
@@ -45,23 +45,19 @@ def protocol(engine: Engine) -> Protocol:
             }
         )
 
-    def when_ready(said: dict[str, Any]) -> View:
-        def view() -> tuple[dict[str, Any], int]:
-            return (said, 200) if engine.ready else ({"error": f"model {name} is not ready"}, 503)
-
-        return view
-
     models = "/v2/models"
     ours = [f"{models}/{name}", f"{models}/{name}/versions/{version}"]
     probes: dict[str, View] = {
         "/v2/health/live": lambda: {"live": True},
-        "/v2/health/ready": when_ready({"ready": True}),
+        "/v2/health/ready": when_ready(engine, {"ready": True}),
     }
-    probes |= {f"{path}/ready": when_ready({"name": name, "ready": True}) for path in ours}
+    probes |= {f"{path}/ready": when_ready(engine, {"name": name, "ready": True}) for path in ours}
     pages: dict[str, View] = {"/v2": lambda: server, models: lambda: {"models": [name]}}
     pages |= {path: lambda: metadata for path in ours}
     return Protocol(
-        contracts=[Contract(f"{path}/infer", tensors.decode, encode, plain_error) for path in ours],
+        contracts=[
+            Contract(f"{path}/infer", tensors.decode, encode, plain_error, JSON) for path in ours
+        ],
         probes=probes,
         pages=pages,
         models=models,

@@ -7,19 +7,15 @@ The platform hands errors on as they are, so they have /predict's shape.
 from __future__ import annotations
 
 from service.engine import Engine
+from service.platforms import Vertex
 from service.predict import Contract
-from service.protocols.protocol import Protocol
-from service.protocols.settings import Vertex
+from service.protocols.protocol import Protocol, when_ready
 
 
 def protocol(engine: Engine) -> Protocol:
     """Raises Refusal for variables of the platform that are none."""
     routes = Vertex.from_env()
-
-    def health() -> tuple[dict[str, str], int]:
-        return ({"status": "ok"}, 200) if engine.ready else ({"status": "not ready"}, 503)
-
     return Protocol(
         contracts=[Contract(routes.aip_predict_route, engine.schema.decode)],
-        probes={routes.aip_health_route: health},
+        probes={routes.aip_health_route: when_ready(engine, {"status": "ok"})},
     )
