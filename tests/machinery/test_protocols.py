@@ -213,6 +213,16 @@ def test_a_refusal_says_when_to_come_back(
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "3")
 
 
+def test_two_platforms_may_name_the_same_routes(
+    trained: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/ping")
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/predict")
+    client = create_app(Settings(artifact_dir=trained, protocols=ALL), toy.predict).test_client()
+    assert client.get("/ping").status_code == 503
+    assert client.get("/predict").status_code == 405
+
+
 def numbers(count: int) -> Schema:
     item = Input(name="x", type="float", dtype="float64", nullable=True)
     columns = [msgspec.structs.replace(item, name=f"x{i}") for i in range(count)]

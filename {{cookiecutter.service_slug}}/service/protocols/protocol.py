@@ -33,9 +33,10 @@ class Protocol:
     model: str = ""
 
     def add_to(self, app: Flask) -> None:
-        """Add its routes."""
+        """Add its routes, but for those that are there: platforms may name the same."""
         for path, view in [*self.probes.items(), *self.pages.items()]:
-            app.add_url_rule(path, f"GET {path}", view, strict_slashes=False)
+            if (endpoint := f"GET {path}") not in app.view_functions:
+                app.add_url_rule(path, endpoint, view, strict_slashes=False)
         for contract in self.contracts:
             # Without a view: for OPTIONS, and for the 405 that other methods get.
             app.add_url_rule(contract.path, f"POST {contract.path}", methods=["POST"])
