@@ -48,7 +48,7 @@ shadow-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a good candidate promot
 ab-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a candidate with half of the users promoted, and a worse one rejected (5 minutes)
 	@$(bin)/python -m loadtests.ab_demo
 
-test: check build/manifests/done build/models-venv/done $(if $(shell command -v npm),build/ci/done) machinery ## everything: checks, machinery, the generated service's own tests, end to end
+test: check build/manifests/done build/models-venv/done build/clients/done $(if $(shell command -v npm),build/ci/done) machinery ## everything: checks, machinery, the generated service's own tests, end to end
 	$(bin)/python -m pytest -m together -n 2
 	$(bin)/python -m pytest -m "not together and not whole"
 
@@ -185,4 +185,11 @@ build/models-venv/done: tests/requirements-models.txt $(wildcard $(TEMPLATE)/req
 	@echo "setting up build/models-venv (once)"
 	@$(PYTHON) -m venv build/models-venv
 	@build/models-venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The platforms' own clients, for which services have a contract (tests/protocol_clients.py): 480 MB.
+build/clients/done: tests/requirements-clients.txt
+	@echo "setting up build/clients (once)"
+	@$(PYTHON) -m venv build/clients
+	@build/clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

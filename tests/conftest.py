@@ -49,6 +49,7 @@ TOGETHER = {
     "test_telemetry_faults",
     "test_template",
     "test_threads",
+    "test_protocols",
 }
 SHARED = {"test_submit": "test_image"}  # containers
 

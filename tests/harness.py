@@ -219,13 +219,19 @@ def command_and_env(
 
 
 @contextmanager
-def serve(folder: Path, python: Path = PYTHON, /, **settings: Any) -> Iterator[Service]:
-    """Run the service of `folder` on a free port; yield it when it is ready; kill what is left."""
-    port = free_port()
+def serve(
+    folder: Path, python: Path = PYTHON, /, *arguments: str, **settings: Any
+) -> Iterator[Service]:
+    """Run the service of `folder`; yield it when it is ready; kill what is left.
+
+    On a free port, unless settings have a platform's variable for it.
+    """
+    given = (settings.get(name) for name in ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT"))
+    port = next(filter(None, given), None) or free_port()
     command, env = command_and_env(port, python, **settings)
     with tempfile.NamedTemporaryFile(prefix="service-", suffix=".log") as log:
         process = subprocess.Popen(
-            command,
+            [*command, *arguments],
             cwd=folder,
             env=env,
             stdout=log,

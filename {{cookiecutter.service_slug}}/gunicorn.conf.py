@@ -34,10 +34,11 @@ from service.artifact import read_manifest  # noqa: E402
 from service.errors import exit_if_refused  # noqa: E402
 from service.lifecycle import Lifecycle  # noqa: E402
 from service.loading import Loading  # noqa: E402
+from service.platforms import on_platform  # noqa: E402
 from service.settings import Settings, cpu_quota  # noqa: E402
 
 with exit_if_refused():
-    settings = Settings.from_env()
+    settings = on_platform(Settings.from_env())
     manifest = read_manifest(settings.artifact_dir)
 
 # In a container this is process 1, for which the kernel ignores signals without a handler. gunicorn

@@ -2,6 +2,8 @@
 
 `python -m service --check` verifies the artifact as every start does, and ends: the image's build
 runs it, so that there is no image of a model that would not start.
+
+`python -m service serve` is what SageMaker makes of the image's command.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ def main() -> None:
     if sys.argv[1:] == ["--check"]:
         check()
         return
+    if sys.argv[1:] == ["serve"]:
+        del sys.argv[1]  # which gunicorn would take for an application's name
     # gunicorn reads it too, when it is imported, and answers one that it cannot read with a
     # traceback. So it gets what was understood here, and is imported only now.
     os.environ["WEB_CONCURRENCY"] = str(settings.web_concurrency)

@@ -18,6 +18,7 @@ from service.feedback import feedback
 from service.openapi import openapi
 from service.paths import Application
 from service.predict import Predict
+from service.protocols import protocols
 from service.request_id import request_id
 from service.settings import Settings
 from service.shadow import shadow
@@ -52,13 +53,20 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     app.extensions["engine"] = engine
     app.extensions["telemetry"] = telemetry
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    spoken = protocols(engine, settings)
+    for protocol in spoken:  # first, so that a route of theirs is theirs
+        protocol.add_to(app)
     _add_pages(app, engine, settings.root_path)
     view = feedback(engine.manifest, settings, telemetry)
     app.add_url_rule("/feedback", "feedback", view, methods=["POST"])
     _add_errors(app)
-    _add_hooks(app, engine, telemetry)
+    _add_hooks(app, engine, telemetry, HEALTH.union(*(protocol.probes for protocol in spoken)))
     users = share(engine.manifest, settings)
     app.extensions["ab"] = users
+    for contract in (contract for protocol in spoken for contract in protocol.contracts):
+        app.wsgi_app = Predict(  # type: ignore[method-assign]
+            app.wsgi_app, engine, settings, telemetry, contract=contract
+        )
     app.wsgi_app = Predict(  # type: ignore[method-assign]
         app.wsgi_app, engine, settings, telemetry, users
     )
@@ -116,10 +124,12 @@ def _add_errors(app: Flask) -> None:
         return answer(500, "internal error", {})
 
 
-def _add_hooks(app: Flask, engine: Engine, telemetry: Telemetry) -> None:
+def _add_hooks(app: Flask, engine: Engine, telemetry: Telemetry, probes: set[str]) -> None:
+    """`probes`: paths that are not counted."""
+
     @app.before_request
     def begin() -> None:
-        if request.path not in HEALTH:
+        if request.path not in probes:
             # The rule, because a path may be anything.
             route = request.url_rule.rule if request.url_rule else "other"
             g.record = telemetry.begin(request.environ, route)

@@ -13,7 +13,7 @@ from werkzeug.http import parse_options_header
 from service.errors import RequestError, overloaded
 from service.settings import Settings
 
-_JSON = "application/json"
+JSON = "application/json"
 # A body of up to so many bytes is small: it is read in one piece, as larger ones are in several.
 _SMALL = 64 * 1024
 # So many bodies of the largest size, or of 1 MiB, may be under way. Without a limit it would be as
@@ -28,7 +28,9 @@ _MOST_MEMBERS = 1000
 class Bodies:
     """Reads the bodies of requests; large ones take a bounded amount of memory, all together."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, unsaid: str = "") -> None:
+        """`unsaid`: the Content-Type of a body that comes without."""
+        self._unsaid = unsaid
         self._limit, self._seconds = settings.max_body_bytes, settings.body_timeout_seconds
         self._first = min(_SMALL, self._limit + 1)
         self._held = 0
@@ -39,9 +41,9 @@ class Bodies:
 
         Raises RequestError: 415 wrong kind, 413 too large, 408 too slow, 503 too many, 400.
         """
-        kind = environ.get("CONTENT_TYPE", "")
-        if kind != _JSON and parse_options_header(kind)[0].lower() != _JSON:
-            raise RequestError(415, f"send Content-Type: {_JSON}, not {kind[:100] or 'nothing'}")
+        kind = environ.get("CONTENT_TYPE") or self._unsaid
+        if kind != JSON and parse_options_header(kind)[0].lower() != JSON:
+            raise RequestError(415, f"send Content-Type: {JSON}, not {kind[:100] or 'nothing'}")
         coding = environ.get("HTTP_CONTENT_ENCODING", "identity").lower()
         if coding not in ("identity", "gzip", "x-gzip", ""):
             message = f"send Content-Encoding: gzip, or none, not {coding[:100]}"

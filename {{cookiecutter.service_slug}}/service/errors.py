@@ -99,9 +99,13 @@ def text_of(error: BaseException) -> str:
 
 
 def error_content(environ: dict[str, Any], message: str, details: Iterable[Detail] = ()) -> bytes:
-    """Return an ErrorBody as JSON; `message` may have several lines, and halves of surrogates."""
-    line = " ".join(message.split()).encode(errors="backslashreplace").decode()
-    return msgspec.json.encode(ErrorBody(line, list(details), request_id(environ)))
+    """Return an ErrorBody as JSON."""
+    return msgspec.json.encode(ErrorBody(one_line(message), list(details), request_id(environ)))
+
+
+def one_line(message: str) -> str:
+    """Return a message that may have several lines, and halves of surrogates, without either."""
+    return " ".join(message.split()).encode(errors="backslashreplace").decode()
 
 
 def harmless(error: BaseException) -> Exception:

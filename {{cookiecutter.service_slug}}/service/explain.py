@@ -32,6 +32,7 @@ _CONSTANT = re.compile(rb"-?(?:NaN|Infinity)")
 class _Wrapped(msgspec.Struct):
     instances: msgspec.Raw = _NOTHING
     feedback: msgspec.Raw = _NOTHING
+    inputs: msgspec.Raw = _NOTHING
 
 
 class _Instances(msgspec.Struct):

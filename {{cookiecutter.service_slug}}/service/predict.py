@@ -1,5 +1,7 @@
 """POST /predict, from socket to socket: the one path that has to be quick.
 
+The contracts of other platforms (service/protocols) are answered by the same code.
+
 It stands before Flask, as WSGI middleware, because Flask's own work on a request (contexts,
 routing, signals, response objects) costs more than all that is done here.
 
@@ -12,7 +14,8 @@ hung up), and, of a request that was answered, for shadow traffic, `service.body
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -24,7 +27,7 @@ from service.ab.share import Share
 from service.body import Bodies
 from service.engine import Engine
 from service.errors import RequestError, error_content, text_of
-from service.record import RequestRecord
+from service.record import RequestRecord, Row
 from service.request_id import request_id
 from service.settings import Settings
 from service.telemetry import Telemetry
@@ -35,8 +38,30 @@ _STATUS[499] = "499 Client Closed Request"
 _encode = msgspec.json.Encoder().encode
 
 
+def predictions(environ: dict[str, Any], record: RequestRecord) -> bytes:
+    """Return the answers of a request as the body that POST /predict has."""
+    return _encode({"predictions": record.answers})
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Where predictions are asked for, and in which form.
+
+    `decode`: returns the rows of a body, or raises RequestError. `encode`: takes the request's
+    environ and its record, with the rows as `decode` returned them, and returns the answer.
+    `error`: returns the body of an error, from the request's environ, a message and details.
+    `unsaid`: the Content-Type of a body that comes without.
+    """
+
+    path: str
+    decode: Callable[[bytes], list[Row]]
+    encode: Callable[[dict[str, Any], RequestRecord], bytes] = predictions
+    error: Callable[..., bytes] = error_content
+    unsaid: str = ""
+
+
 class Predict:
-    """Answers POST /predict, and leaves all else to the application behind it."""
+    """Answers POST requests of one contract, and leaves all else to the application behind it."""
 
     def __init__(
         self,
@@ -45,20 +70,24 @@ class Predict:
         settings: Settings,
         telemetry: Telemetry,
         share: Share | None = None,
+        contract: Contract | None = None,
     ) -> None:
-        """`share`: of the users, that a candidate answers."""
+        """`share`: of the users, that a candidate answers. `contract`: None for /predict's."""
         self._app = app
         self._engine = engine
         self._settings = settings
         self._telemetry = telemetry
         self._share = share
-        self._bodies = Bodies(settings)
         self._version = engine.manifest.version
+        contract = contract or Contract("/predict", engine.schema.decode)
+        self._bodies = Bodies(settings, contract.unsaid)
+        self._path, self._decode = contract.path, contract.decode
+        self._encode, self._error = contract.encode, contract.error
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/predict" or environ["REQUEST_METHOD"] != "POST":
+        if environ["PATH_INFO"] != self._path or environ["REQUEST_METHOD"] != "POST":
             return self._app(environ, start_response)
-        record = self._telemetry.begin(environ, "/predict")
+        record = self._telemetry.begin(environ, self._path)
         if self._share:
             self._share.assign(environ, record)
         status, headers = 200, {}
@@ -66,15 +95,13 @@ class Predict:
             content, headers["Server-Timing"] = self._answer(environ, record)
         except RequestError as error:
             status, headers, record.reason = error.status, error.headers, error.reason
-            content = error_content(environ, error.message, error.details)
+            content = self._error(environ, error.message, error.details)
         except ValueError as error:
             status, record.reason = 400, "ValueError"
-            content = error_content(
-                environ, f"the model cannot answer this: {text_of(error)[:200]}"
-            )
+            content = self._error(environ, f"the model cannot answer this: {text_of(error)[:200]}")
         except Exception as error:
             status, record.error = 500, error
-            content = error_content(environ, "internal error")
+            content = self._error(environ, "internal error")
         finally:
             self._bodies.release(environ)
             # Its traceback leads back to the record: body and rows would wait for the collector.
@@ -102,7 +129,7 @@ class Predict:
         batcher.refuse_if_overloaded(timeout)
         environ["service.body"] = body = self._bodies.read(environ)
         received = perf_counter()
-        record.rows = self._engine.schema.decode(body)
+        record.rows = self._decode(body)
         record.row_count = len(record.rows)
         decoded = perf_counter()
         record.decode_seconds = decoded - received
@@ -118,7 +145,7 @@ class Predict:
             record.connection = connection.fileno()
         batcher.submit(record, timeout)
         answered = perf_counter()
-        content = _encode({"predictions": record.answers})
+        content = self._encode(environ, record)
         record.encode_seconds = perf_counter() - answered
         record.answered = True
         # Records wait for their report in hundreds; rows would fill the CPU's caches meanwhile.

@@ -20,6 +20,7 @@ RENAMED = {
     name: f"{name}_SECONDS"
     for name in ("BODY_TIMEOUT", "SEND_TIMEOUT", "KEEPALIVE", "GRACEFUL_TIMEOUT")
 } | {"SCRIPT_NAME": "ROOT_PATH"}  # gunicorn's own, which it takes from the environment by itself
+_PROTOCOL = "(kserve-v1|v2|sagemaker|vertex)"
 _ORIGIN = r"([a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+|\*)"
 
 
@@ -135,6 +136,15 @@ class Settings(FromEnvironment, frozen=True, kw_only=True):
     ] = 0.01
     log_slow_ms: Annotated[float, about("requests that take longer have a log line", 0)] = 1000.0
     log_payloads: Annotated[int, about("1: log lines of requests have their bodies", 0, 1)] = 0
+    protocols: Annotated[
+        str,
+        text_about(
+            "contracts of other platforms to speak too, by commas: kserve-v1, v2, sagemaker, "
+            "vertex; the last two listen where their platform says, or on 8080, not on PORT",
+            rf"{_PROTOCOL}(, ?{_PROTOCOL})*",
+            "some of kserve-v1, v2, sagemaker, vertex, separated by commas",
+        ),
+    ] = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -147,6 +157,11 @@ class Settings(FromEnvironment, frozen=True, kw_only=True):
     @property
     def origins(self) -> frozenset[str]:
         return frozenset(self.cors_origins.replace(" ", "").split(","))
+
+    @property
+    def spoken(self) -> list[str]:
+        """The names in `protocols`, each once."""
+        return list(dict.fromkeys(filter(None, self.protocols.replace(" ", "").split(","))))
 
     @property
     def workers(self) -> int:
