@@ -55,11 +55,7 @@ test: check build/manifests/done build/models-venv/done build/clients/done $(if 
 machinery: $(VENV)/test $(SERVICE_VENV)/dev ## tests inside a generated service (ARGS="-k batching")
 	@$(bin)/python tests/bake.py build/machinery
 	@$(SERVICE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pytest-xdist==3.8.0
-	@# pytest ends with 5 if what ARGS chooses is all in the other part.
-	cd build/machinery/* && export PYTEST_ADDOPTS="$$ARGS" && \
-	  run="$(SERVICE_VENV)/bin/python -m pytest $(CURDIR)/tests/machinery" && \
-	  { $$run -m together -n 2 --dist loadfile || [ $$? = 5 ]; } && \
-	  { $$run -m "not together" || [ $$? = 5 ]; }
+	cd build/machinery/* && PYTEST_ADDOPTS="$$ARGS" $(SERVICE_VENV)/bin/python -m pytest $(CURDIR)/tests/machinery -n 2 --dist loadfile
 
 check: $(VENV)/test $(SERVICE_VENV)/dev ## format, lint and types, of the template as it lies
 	$(bin)/ruff format --no-cache --check .

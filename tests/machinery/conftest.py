@@ -31,35 +31,9 @@ from tools.submit import request
 from training import package as packaging
 from training.serving import Served
 
-# These take long and measure nothing, so two run at a time.
-TOGETHER = {
-    "test_argo",
-    "test_back",
-    "test_commit",
-    "test_comparison",
-    "test_datadog_api",
-    "test_deploy",
-    "test_drift_monitors",
-    "test_drift_recent",
-    "test_manifests",
-    "test_promote",
-    "test_push",
-    "test_report",
-    "test_resume",
-    "test_store",
-    "test_training",
-    "test_valid_manifests",
-}
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=12, help="of a training, with each kind of store")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.stem in TOGETHER:
-            item.add_marker("together")
 
 
 @pytest.fixture(scope="session", autouse=True)
