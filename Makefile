@@ -34,7 +34,7 @@ override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(excepted),$(excepted)
 override NO_PROXY := $(no_proxy)
 export no_proxy NO_PROXY
 
-.PHONY: help demo shadow-demo ab-demo test machinery check format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
+.PHONY: help demo shadow-demo ab-demo test machinery check types-template types-service types-simulation format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -60,9 +60,16 @@ machinery: $(VENV)/test $(SERVICE_VENV)/dev ## tests inside a generated service 
 check: $(VENV)/test $(SERVICE_VENV)/dev ## format, lint and types, of the template as it lies
 	$(bin)/ruff format --no-cache --check .
 	$(bin)/ruff check --no-cache .
+	@$(MAKE) --no-print-directory -j 2 -Otarget types-template types-service types-simulation
+
+types-template:
 	$(bin)/mypy
+
+types-service:
 	cd '$(TEMPLATE)' && $(SERVICE_VENV)/bin/mypy --strict --untyped-calls-exclude datadog_api_client --untyped-calls-exclude luigi \
 	  --cache-dir=/dev/null . ../tests/machinery
+
+types-simulation:
 	$(SERVICE_VENV)/bin/mypy --cache-dir=/dev/null --disable-error-code import-untyped \
 	  loadtests/simulate_comparison.py loadtests/planted.py
 

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from service import artifact
 from service.ab import share
+from service.body import Bodies
 from service.cors import Cors
 from service.docs import docs
 from service.engine import Engine, PredictFunction
@@ -57,7 +58,8 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     for protocol in spoken:  # first, so that a route of theirs is theirs
         protocol.add_to(app)
     _add_pages(app, engine, settings.root_path)
-    view = feedback(engine.manifest, settings, telemetry)
+    bodies = Bodies(settings)  # one for all, which bounds the memory that they take
+    view = feedback(engine.manifest, settings, telemetry, bodies)
     app.add_url_rule("/feedback", "feedback", view, methods=["POST"])
     _add_errors(app)
     _add_hooks(app, engine, telemetry, HEALTH.union(*(protocol.probes for protocol in spoken)))
@@ -65,10 +67,10 @@ def create_app(settings: Settings, predict: PredictFunction) -> Flask:
     app.extensions["ab"] = users
     for contract in (contract for protocol in spoken for contract in protocol.contracts):
         app.wsgi_app = Predict(  # type: ignore[method-assign]
-            app.wsgi_app, engine, settings, telemetry, contract=contract
+            app.wsgi_app, engine, settings, telemetry, bodies, contract=contract
         )
     app.wsgi_app = Predict(  # type: ignore[method-assign]
-        app.wsgi_app, engine, settings, telemetry, users
+        app.wsgi_app, engine, settings, telemetry, bodies, users
     )
     if traffic := shadow(engine.manifest, settings):
         app.extensions["shadow"] = traffic

@@ -28,20 +28,20 @@ _MOST_MEMBERS = 1000
 class Bodies:
     """Reads the bodies of requests; large ones take a bounded amount of memory, all together."""
 
-    def __init__(self, settings: Settings, unsaid: str = "") -> None:
-        """`unsaid`: the Content-Type of a body that comes without."""
-        self._unsaid = unsaid
+    def __init__(self, settings: Settings) -> None:
         self._limit, self._seconds = settings.max_body_bytes, settings.body_timeout_seconds
         self._first = min(_SMALL, self._limit + 1)
         self._held = 0
         self._most_held = _MOST_LARGE * max(self._limit, 2**20)
 
-    def read(self, environ: dict[str, Any]) -> bytes:
+    def read(self, environ: dict[str, Any], unsaid: str = "") -> bytes:
         """Return the body, decompressed and without a byte order mark; it is held until `release`.
+
+        `unsaid`: the Content-Type of a body that comes without.
 
         Raises RequestError: 415 wrong kind, 413 too large, 408 too slow, 503 too many, 400.
         """
-        kind = environ.get("CONTENT_TYPE") or self._unsaid
+        kind = environ.get("CONTENT_TYPE") or unsaid
         if kind != JSON and parse_options_header(kind)[0].lower() != JSON:
             raise RequestError(415, f"send Content-Type: {JSON}, not {kind[:100] or 'nothing'}")
         coding = environ.get("HTTP_CONTENT_ENCODING", "identity").lower()

@@ -69,6 +69,7 @@ class Predict:
         engine: Engine,
         settings: Settings,
         telemetry: Telemetry,
+        bodies: Bodies,
         share: Share | None = None,
         contract: Contract | None = None,
     ) -> None:
@@ -77,11 +78,11 @@ class Predict:
         self._engine = engine
         self._settings = settings
         self._telemetry = telemetry
+        self._bodies = bodies
         self._share = share
         self._version = engine.manifest.version
         contract = contract or Contract("/predict", engine.schema.decode)
-        self._bodies = Bodies(settings, contract.unsaid)
-        self._path, self._decode = contract.path, contract.decode
+        self._path, self._unsaid, self._decode = contract.path, contract.unsaid, contract.decode
         self._encode, self._error = contract.encode, contract.error
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -127,7 +128,7 @@ class Predict:
         batcher = self._engine.batcher
         # Before the body is read: a refusal has to be cheap when there are many.
         batcher.refuse_if_overloaded(timeout)
-        environ["service.body"] = body = self._bodies.read(environ)
+        environ["service.body"] = body = self._bodies.read(environ, self._unsaid)
         received = perf_counter()
         record.rows = self._decode(body)
         record.row_count = len(record.rows)

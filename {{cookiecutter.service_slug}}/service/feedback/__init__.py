@@ -22,10 +22,10 @@ from service.telemetry import Telemetry
 
 
 def feedback(
-    manifest: Manifest, settings: Settings, telemetry: Telemetry
+    manifest: Manifest, settings: Settings, telemetry: Telemetry, bodies: Bodies
 ) -> Callable[[], dict[str, Any]]:
     """Return the view of POST /feedback, which raises RequestError for what it does not take."""
-    bodies, items = Bodies(settings), Items(manifest, settings.max_instances)
+    items = Items(manifest, settings.max_instances)
     record = Record(manifest, lambda: telemetry.metrics)
 
     def view() -> dict[str, Any]:
