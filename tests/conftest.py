@@ -17,7 +17,6 @@ from xdist.scheduler import LoadScopeScheduling
 TOGETHER = {
     "test_ab_demo",
     "test_aws",
-    "test_bodies",
     "test_boot",
     "test_browser",
     "test_ci",
@@ -42,6 +41,7 @@ TOGETHER = {
     "test_models",
     "test_pipeline",
     "test_planner",
+    "test_protocols",
     "test_proxied",
     "test_shadow_demo",
     "test_submit",
@@ -49,7 +49,6 @@ TOGETHER = {
     "test_telemetry_faults",
     "test_template",
     "test_threads",
-    "test_protocols",
 }
 SHARED = {"test_submit": "test_image"}  # containers
 

@@ -20,8 +20,8 @@ from kinds import Kind
 
 LIMIT = 2**20  # MAX_BODY_BYTES by default
 MEMORY = 20 * 2**20
-# Of the event loop's CPU, which most bodies take a tenth of; a busy neighbour makes it slower.
-SECONDS = 0.1
+# Of the event loop's CPU, of which most bodies take a twentieth; a busy neighbour makes it slower.
+SECONDS = 0.2
 # That a probe may take: as in test_hostile.py.
 CALM = 0.25
 

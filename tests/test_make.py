@@ -36,11 +36,11 @@ def template(tmp_path: Path) -> Path:
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    (folder / "tests" / "requirements-models.txt").touch()
+    for name in ("models", "clients"):
+        (folder / "tests" / f"requirements-{name}.txt").touch()
     (folder / "build" / "machinery" / "service").mkdir(parents=True)
-    build = [
-        folder / "build" / name for name in ("venv", "service-venv", "manifests", "models-venv")
-    ]
+    environments = ("venv", "service-venv", "manifests", "models-venv", "clients")
+    build = [folder / "build" / name for name in environments]
     for environment in (tmp_path, folder / TEMPLATE.name / ".venv", *build):
         (environment / "bin").mkdir(parents=True)
         for name in ("python", "python3", "ruff", "mypy", "uv", "kind", "kubectl", "wrk", "npm"):
