@@ -129,13 +129,16 @@ def others_cpu_seconds() -> float:
 
 
 def holds(measure: Callable[[], list[str]]) -> None:
-    """Check that a measurement finds nothing wrong; repeat it if others had the CPU meanwhile."""
-    for _ in range(3):
+    """Check that a measurement finds nothing wrong, at the second time at the latest.
+
+    A host has hiccups that it does not tell of. Where others had the CPU meanwhile, a third time.
+    """
+    for again in range(3):
         started, before = time.monotonic(), others_cpu_seconds()
         wrong = measure()
         share = (others_cpu_seconds() - before) / (time.monotonic() - started)
         print(f"others had {share:.0%} of a CPU; wrong: {wrong}")
-        if not wrong or share < 0.1:
+        if not wrong or (again and share < 0.1):
             break
     assert not wrong
 
