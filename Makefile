@@ -26,11 +26,11 @@ export SERVICE_VENV := $(CURDIR)/build/service-venv
 export PYTHONDONTWRITEBYTECODE := 1
 
 # A proxy that the environment names knows nothing of this machine, which tests and load tests ask.
-# `*` is known only if it stands alone.
+# `*` is known only if it stands alone. A make that this one calls finds its addresses there already.
 comma := ,
 here := localhost,127.0.0.1,::1
 excepted := $(or $(value no_proxy),$(value NO_PROXY))
-override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(excepted),$(excepted)$(comma))$(here))
+override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(findstring $(here),$(excepted)),$(excepted),$(if $(excepted),$(excepted)$(comma))$(here)))
 override NO_PROXY := $(no_proxy)
 export no_proxy NO_PROXY
 
