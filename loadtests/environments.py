@@ -74,12 +74,12 @@ def install(server: Server, model: str) -> Installed:
         _run([str(plain / "bin" / "python"), "train.py", str(MODELS)], cwd=HERE / "models")
     if server.name in servers.TEMPLATE:
         return replace(_install_ours(model), server=server)
-    folder = RIVALS / server.name
-    file = MODELS / f"{model}.joblib"
+    folder = RIVALS / server.rival
+    file = MODELS / f"{model}{'-frame' if server.frame else ''}.joblib"
     installed = Installed(
         server=server,
         model=file,
-        environment=environment(server.name, folder / "requirements.txt"),
+        environment=environment(server.rival, folder / "requirements.txt"),
         folder=folder,
         state=_empty(BUILD / "state" / f"{server.name}-{model}"),
         scores=_scores(plain, file),

@@ -42,6 +42,13 @@ class Server:
     ]
     environ: Mapping[str, str] = field(default_factory=dict)
     prepare: tuple[str, ...] = ()
+    # Whether its model was fitted to a data frame, and is asked with one.
+    frame: bool = False
+
+    @property
+    def rival(self) -> str:
+        """Its folder in rivals/, and the name of its environment."""
+        return self.name.removesuffix("-frame")
 
 
 def _flat(rows: Rows) -> list[Any]:
@@ -98,13 +105,16 @@ PARTS = (
     _observed("logs", "this template, a log line a request", {"LOG_SAMPLE": "1"}),
 )
 
+FLASK = Server(
+    name="flask",
+    title="naive Flask on gunicorn",
+    packages=("flask", "gunicorn", "gevent", "scikit-learn"),
+    command=GUNICORN,
+)
+
 RIVALS = (
-    Server(
-        name="flask",
-        title="naive Flask on gunicorn",
-        packages=("flask", "gunicorn", "gevent", "scikit-learn"),
-        command=GUNICORN,
-    ),
+    FLASK,
+    replace(FLASK, name="flask-frame", title="naive Flask, a data frame", frame=True),
     Server(
         name="fastapi",
         title="FastAPI on uvicorn",

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import joblib
+import pandas as pd
 
 model = joblib.load(sys.argv[1])
-rows = json.loads(Path(sys.argv[2]).read_text())
+rows = pd.DataFrame(json.loads(Path(sys.argv[2]).read_text()))
 scores = model.predict_proba(rows)[:, list(model.classes_).index("malignant")]
 print(json.dumps(scores.tolist()))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -25,4 +26,6 @@ models = {
 }
 for name, model in models.items():
     joblib.dump(model.fit(train, answers), folder / f"{name}.joblib")
+    frame = pd.DataFrame(train, columns=data.feature_names)
+    joblib.dump(model.fit(frame, answers), folder / f"{name}-frame.joblib")
 (folder / "rows.json").write_text(json.dumps(held_out.tolist()))

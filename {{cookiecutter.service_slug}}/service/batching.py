@@ -13,11 +13,11 @@ from time import perf_counter
 
 import gevent
 from gevent.event import Event
-from gevent.threadpool import ThreadPool
 
 from service.call_cost import CallCost
 from service.errors import RequestError, harmless, overloaded
 from service.idle import Idle
+from service.model_thread import ModelThread
 from service.observer import Observer
 from service.record import Answer, RequestRecord, Row
 from service.settings import Settings
@@ -49,7 +49,7 @@ class Batcher:
         self._queued_this_round = 0  # the sum of the queue's next slices
         self._arrived = Event()
         self.idle = Idle()
-        self._thread = ThreadPool(1)
+        self._thread = ModelThread()
         self._observer = observer or Observer()
         self._longest_call = settings.predict_timeout_seconds
         # The call that runs: of which requests, and since when.
@@ -71,7 +71,7 @@ class Batcher:
         self._longest_call = max(self._longest_call, 3 * record.predict_seconds)
         while size <= self._max_batch_size and seconds < 0.1:
             started = perf_counter()
-            self._thread.apply(self._predict, ((rows * size)[:size],))
+            self._thread.apply(self._predict, (rows * size)[:size])
             seconds = perf_counter() - started
             self.cost.learn_warm_up(size, seconds)
             size *= 4
@@ -146,7 +146,7 @@ class Batcher:
                 self._gather()
                 if batch := self._take():
                     self._running, self._began = batch, perf_counter()
-                    self._thread.apply(self._call, (batch,))
+                    self._thread.apply(self._call, batch)
                     self._running = []
                     self._finish(batch)
             self._arrived.clear()
