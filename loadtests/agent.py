@@ -1,7 +1,8 @@
 """Stands in for Datadog's agent in benchmarks: takes what is sent, counts it, forgets it.
 
 The real one does much more with it, on a core that is not measured here; this one leaves that core
-to the load. Both of its sockets are Unix ones, as in a cluster.
+to the load. Both of its sockets are Unix ones, as in a cluster. The real one wants ten traces a
+second in all; so this one, too, asks a service that sends thousands for a share of them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ FOLDER = Path(tempfile.gettempdir()) / f"bench-agent-{os.getuid()}"
 TRACES = FOLDER / "apm.socket"
 METRICS = FOLDER / "dsd.socket"
 COUNTS = FOLDER / "counts"
-ANSWER = b"{}"
+# Of a service that sends thousands of traces a second, in the environment of that name.
+RATE, RATED = 0.005, "rated"
+ANSWER = b'{"rate_by_service": {"service:bench,env:%s": %g}}' % (RATED.encode(), RATE)
 
 
 class Failure(Exception):
@@ -68,11 +71,13 @@ def expect(environ: Mapping[str, str], requests: int, before: Counts) -> None:
     """
     time.sleep(1)
     after = counts()
-    for name, what, arrived in (
-        ("DD_DOGSTATSD_URL", "requests counted", after.requests - before.requests),
-        ("DD_TRACE_AGENT_URL", "traces", after.traces - before.traces),
+    # Half of what is likely: it is a draw.
+    least = requests * RATE / 2 if environ.get("DD_ENV") == RATED else requests
+    for name, what, arrived, due in (
+        ("DD_DOGSTATSD_URL", "requests counted", after.requests - before.requests, requests),
+        ("DD_TRACE_AGENT_URL", "traces", after.traces - before.traces, least),
     ):
-        if environ.get(name) and arrived < requests:
+        if environ.get(name) and arrived < due:
             raise Failure(f"{arrived} {what} reached the agent, of {requests}")
 
 

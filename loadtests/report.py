@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,13 +24,13 @@ MODEL_TITLES = {
 
 INTRODUCTION = """\
 Every server alone on one core, wrk on another; one worker each, answers checked first. Telemetry
-and access logs are off, except where a title says so: then metrics and every request's trace are
-sent to an agent beside wrk, counted there, and a request in a hundred has a log line. Figures are
-medians over the rounds. The machine matters: only ratios within one run mean anything.
-The machine changes its speed while it measures, and two rounds do not even that out: runs of one
-day gave 3.9 to 6.5 times MLServer for logistic regression and 2.1 to 2.8 for the forest. What
-telemetry costs is better measured in turns of a second (`make telemetry`). This template keeps up
-with raw WSGI on gunicorn because plain requests do not go through gunicorn's parser."""
+and access logs are off, except where a title says so: then metrics, and traces at the rate that the
+agent asks for, are sent to an agent beside wrk, counted there, and a request in a hundred has a log
+line. Figures are medians over the rounds. The machine matters: only ratios within one run mean
+anything, and it changes its speed while it measures. What telemetry costs is better measured in
+turns of a second (`make telemetry`). Rivals ask their models with an array, unless a title says a
+data frame; this template hands its model a frame, of which its first step makes an array. It keeps
+up with raw WSGI on gunicorn because plain requests do not go through gunicorn's parser."""
 
 
 def write(
@@ -80,7 +80,9 @@ def write(
 
     for cell, servers in summaries.items():
         if cell.rows == 1 and cell.connections == TARGET_CONNECTIONS:
-            chart.draw(folder / f"bench-{cell.model}.png", MODEL_TITLES[cell.model], servers)
+            alone = summaries.get(replace(cell, connections=1), {})
+            title = MODEL_TITLES[cell.model]
+            chart.draw(folder / f"bench-{cell.model}.png", title, servers, alone)
     return verdicts
 
 
@@ -103,7 +105,7 @@ def _table(cell: Cell, servers: Mapping[str, Summary]) -> str:
         lines.append(
             f"| {title} | {this.requests_per_second:,.0f} "
             f"| {this.slowest:,.0f} to {this.fastest:,.0f} | {speed} "
-            f"| {this.p50_ms:.1f} | {this.p99_ms:.1f} | {this.cpu_ms_per_request:.3f} "
+            f"| {this.p50_ms:.2f} | {this.p99_ms:.1f} | {this.cpu_ms_per_request:.3f} "
             f"| {cost} | {this.pss_mb:.0f} | {this.errors} |"
         )
     return "\n".join(lines)

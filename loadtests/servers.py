@@ -90,7 +90,12 @@ OURS = Server(
 )
 
 _METRICS = {"DD_DOGSTATSD_URL": f"unix://{agent.METRICS}"}
-_TRACES = {"DD_TRACE_ENABLED": "true", "DD_TRACE_AGENT_URL": f"unix://{agent.TRACES}"}
+_EVERY_TRACE = {
+    "DD_TRACE_ENABLED": "true",
+    "DD_TRACE_AGENT_URL": f"unix://{agent.TRACES}",
+    "DD_SERVICE": "bench",
+}
+_TRACES = {**_EVERY_TRACE, "DD_ENV": agent.RATED}
 
 
 def _observed(name: str, title: str, environ: Mapping[str, str]) -> Server:
@@ -103,6 +108,7 @@ PARTS = (
     _observed("metrics", "this template, metrics only", _METRICS),
     _observed("traces", "this template, traces only", _TRACES),
     _observed("logs", "this template, a log line a request", {"LOG_SAMPLE": "1"}),
+    _observed("every", "this template, metrics and every trace", {**_METRICS, **_EVERY_TRACE}),
 )
 
 FLASK = Server(

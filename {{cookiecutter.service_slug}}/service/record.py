@@ -41,9 +41,12 @@ class RequestRecord:
     # Rows that its next call will have of it, and had in all, its neighbours' included.
     next_slice: int = 0
     call_rows: int = 0
-    # What a trace knows the last call by, and this request.
+    # What a trace knows the last call by, and this request. `sampled_at`: the rate at which such
+    # requests are traced, 0 if this one is not.
     call: Any = None
     span: Any = None
+    trace_id: int = 0
+    sampled_at: float = 1.0
 
     # What the answer was. `error`: an exception that is our fault; `reason`: a word for refusals.
     row_count: int = 0

@@ -141,7 +141,7 @@ class Telemetry(Observer):
             try:
                 if self.metrics:
                     _measure(self.metrics, record)
-                if self._tracing:
+                if self._tracing and self._tracing.wants(record):
                     self._trace(self._tracing, record)
             except Exception:
                 log.exception("a request could not be reported")
@@ -169,7 +169,7 @@ class Telemetry(Observer):
 
     def _log(self, record: RequestRecord, body: bytes) -> None:
         line = {
-            **(tracing.ids(self._tracing.span(record)) if self._tracing else {}),
+            **(self._tracing.ids(record) if self._tracing else {}),
             "request_id": record.request_id,
             "method": record.method,
             "route": record.route,

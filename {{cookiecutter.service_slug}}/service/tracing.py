@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -88,6 +90,13 @@ class Call(NamedTuple):
     link: str  # encoded as ddtrace does, which would do it anew for each request
 
 
+@dataclass(slots=True)
+class _Id:
+    """What ddtrace's sampler looks at."""
+
+    _trace_id_64bits: int
+
+
 class Tracing:
     """Makes spans. For a worker, after the fork, and only if `load` was called."""
 
@@ -102,12 +111,15 @@ class Tracing:
         self._span: Any = ddtrace.trace.Span
         self._tracer = tracer
         self._service = ddtrace.config.service
+        self._context: Any = ddtrace.trace.Context
         # What tracer.start_span would set on every span.
         self._common = {"process_id": os.getpid(), "_dd.top_level": 1, **ddtrace.config.tags}
         for key in ("env", "version"):
             if value := getattr(ddtrace.config, key):
                 self._common[key] = value
         aggregator = tracer._span_aggregator
+        self._sampler = aggregator.sampling_processor.sampler
+        self._rate_key = f"service:{self._service or ''},env:{ddtrace.config.env or ''}"
         self._processors = aggregator.sampling_processor, aggregator.tags_processor
         self._writer = aggregator.writer
 
@@ -115,25 +127,51 @@ class Tracing:
         """Send what is left; gives up after STOP_SECONDS."""
         self._tracer.shutdown(timeout=STOP_SECONDS)
 
+    def wants(self, record: RequestRecord) -> bool:
+        """Tell whether a request is traced: at the rate that the agent asks for, or if it fails.
+
+        ddtrace would make and send the spans of all, for the agent to count and to drop. Those that
+        are sent say what share of all they are, by which the agent counts them (`_sample_rate`, in
+        its pkg/trace/stats/weight.go).
+        """
+        if record.trace_id == 0:
+            # As Datadog has them: seconds, then 64 random bits.
+            record.trace_id = int(time.time()) << 96 | random.getrandbits(64)
+            asked = self._sampler._agent_based_samplers.get(self._rate_key)
+            if asked and not self._sampler.rules and not continues(record.headers):
+                wanted = asked.sample(_Id(record.trace_id & 2**64 - 1))
+                record.sampled_at = asked.sample_rate if wanted else 0.0
+        return record.sampled_at > 0 or record.status >= 500
+
     def span(self, record: RequestRecord) -> Any:
         """Return a request's span, which continues the client's trace if it sent one."""
         if record.span is None:
+            self.wants(record)  # which gives it an id
             start = time.time() - (time.perf_counter() - record.arrived)
             resource, headers = f"{record.method} {record.route}", record.headers
-            upstream: dict[str, Any] = {}
+            upstream: dict[str, Any] = {"trace_id": record.trace_id}
             if continues(headers) and (context := self._extract(headers)).trace_id is not None:
                 upstream = {"trace_id": context.trace_id, "parent_id": context.span_id}
                 upstream["context"] = context
             record.span = self._span(
                 "inference.request", self._service, resource, "web", start=start, **upstream
             )
+            record.span._set_attributes(self._common)  # `env`, by which it is sampled, among them
         return record.span
+
+    def ids(self, record: RequestRecord) -> dict[str, str]:
+        """Return what links a log line to the trace, as ddtrace's own log injection names it."""
+        if not self.wants(record):
+            return {}
+        span = self.span(record)
+        return {"dd.trace_id": f"{span.trace_id:032x}", "dd.span_id": str(span.span_id)}
 
     def finish(self, record: RequestRecord, attributes: Mapping[str, str | float]) -> None:
         """End the span of a request, linked to the call which answered it."""
         span, call, error = self.span(record), record.call, record.error
-        span._set_attributes(self._common)
         span._set_attributes(attributes)
+        if 0 < record.sampled_at < 1:
+            span._set_attribute("_sample_rate", record.sampled_at)
         if record.answered and call is not None and call.trace_id != span.trace_id:
             span._set_attribute("_dd.span_links", call.link)
         if error is not None:
@@ -151,10 +189,21 @@ class Tracing:
     def call(self, records: Sequence[RequestRecord], rows: int) -> Iterator[None]:
         """Make the span of a call of the model: a child of the first request that will be kept.
 
-        In the thread that calls the model, where it becomes the parent of what the model does.
+        In the thread that calls the model, where it becomes the parent of what the model does. None
+        if no request is traced: what the model does is dropped with them.
         """
+        traced = [record for record in records if self.wants(record)]
+        if not traced:
+            self._tracer.context_provider.activate(
+                self._context(records[0].trace_id, random.getrandbits(64), sampling_priority=0)
+            )
+            try:
+                yield
+            finally:
+                self._tracer.context_provider.activate(None)
+            return
         parent = None
-        for record in records:  # only as many get a span here as it takes to find that one
+        for record in traced:  # only as many get a span here as it takes to find that one
             span = self.span(record)
             parent = parent or span
             if span.context.sampling_priority is None:
@@ -168,9 +217,12 @@ class Tracing:
         try:
             child.set_metric("inference.batch_rows", rows)
             child.set_metric("inference.batch_requests", len(records))
+            # It is sent if any of its requests is.
+            if (rate := max(record.sampled_at for record in traced)) < 1:
+                child.set_metric("_sample_rate", 1 - (1 - rate) ** len(records))
             ids = {"trace_id": f"{child.trace_id:032x}", "span_id": f"{child.span_id:016x}"}
             call = Call(child.trace_id, json.dumps([ids]))
-            for record in records:
+            for record in traced:
                 record.call = call
             yield
         except BaseException as error:
@@ -180,8 +232,3 @@ class Tracing:
             with suppress(Exception):  # whose answers are there already
                 child.finish()
                 self._tracer.context_provider.activate(None)
-
-
-def ids(span: Any) -> dict[str, str]:
-    """Return what links a log line to the trace, as ddtrace's own log injection names it."""
-    return {"dd.trace_id": f"{span.trace_id:032x}", "dd.span_id": str(span.span_id)}
