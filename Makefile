@@ -34,7 +34,7 @@ override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(findstring $(here),$(
 override NO_PROXY := $(no_proxy)
 export no_proxy NO_PROXY
 
-.PHONY: help demo shadow-demo ab-demo test machinery check types-template types-service types-simulation format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
+.PHONY: help demo shadow-demo ab-demo test environments machinery check types-template types-service types-simulation format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -48,9 +48,14 @@ shadow-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a good candidate promot
 ab-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a candidate with half of the users promoted, and a worse one rejected (5 minutes)
 	@$(bin)/python -m loadtests.ab_demo
 
-test: check build/manifests/done build/models-venv/done build/clients/done $(if $(shell command -v npm),build/ci/done) machinery ## everything: checks, machinery, the generated service's own tests, end to end
+test: environments check machinery ## everything: checks, machinery, the generated service's own tests, end to end
 	$(bin)/python -m pytest -m together -n 2
 	$(bin)/python -m pytest -m "not together and not whole"
+
+# Side by side, for pip mostly waits.
+environments: $(VENV)/generate
+	@$(MAKE) --no-print-directory -j 4 -Otarget $(VENV)/test $(SERVICE_VENV)/dev \
+	  $(addprefix build/,manifests/done models-venv/done clients/done) $(if $(shell command -v npm),build/ci/done)
 
 machinery: $(VENV)/test $(SERVICE_VENV)/dev ## tests inside a generated service (ARGS="-k batching")
 	@$(bin)/python tests/bake.py build/machinery

@@ -71,7 +71,13 @@ async def kserve(url: str, model: str, instances: Instances) -> dict[str, Any]:
 
 async def mlserver(url: str, model: str, instances: Instances) -> dict[str, Any]:
     from mlserver.codecs import NumpyRequestCodec, PandasCodec
-    from mlserver.types import InferenceResponse, MetadataModelResponse
+    # Generated from the protocol's OpenAPI (dataplane.yaml).
+    from mlserver.types import (
+        InferenceErrorResponse,
+        InferenceResponse,
+        MetadataModelResponse,
+        MetadataServerResponse,
+    )
 
     def asked(request: Any) -> Any:
         answer = httpx.post(f"{url}/v2/models/{model}/infer", json=json.loads(request.json()))
@@ -79,7 +85,11 @@ async def mlserver(url: str, model: str, instances: Instances) -> dict[str, Any]
         response = InferenceResponse.model_validate_json(answer.content)
         return PandasCodec.decode_response(response).to_dict("list")
 
+    MetadataServerResponse.model_validate_json(httpx.get(f"{url}/v2").content)
     MetadataModelResponse.model_validate_json(httpx.get(f"{url}/v2/models/{model}").content)
+    refused = httpx.post(f"{url}/v2/models/{model}/infer", json={"inputs": []})
+    assert refused.status_code == 400
+    assert InferenceErrorResponse.model_validate_json(refused.content).error
     frame = pd.DataFrame(instances)
     found = {"pandas": asked(PandasCodec.encode_request(frame))}
     if all(dtype == "float64" for dtype in frame.dtypes):
