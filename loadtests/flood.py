@@ -1,4 +1,4 @@
-"""An open loop of tens of thousands of requests a second, from one core: sockets and epoll, no more.
+"""An open loop of tens of thousands of requests a second from one core: sockets and epoll alone.
 
 asyncio's clients (openloop.py) cost more than what they ask. Like those, each request is timed from
 when it was due, and goes over a connection that is idle, or a new one.

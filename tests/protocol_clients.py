@@ -71,6 +71,7 @@ async def kserve(url: str, model: str, instances: Instances) -> dict[str, Any]:
 
 async def mlserver(url: str, model: str, instances: Instances) -> dict[str, Any]:
     from mlserver.codecs import NumpyRequestCodec, PandasCodec
+
     # Generated from the protocol's OpenAPI (dataplane.yaml).
     from mlserver.types import (
         InferenceErrorResponse,

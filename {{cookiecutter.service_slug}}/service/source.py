@@ -17,6 +17,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def modules(root: Path, code: list[ast.AST]) -> list[str]:
 
     Imports inside functions count, `service` does not: it is part of every image anyway.
     """
-    found = [file for module in _imported(code, []) for file in _resolve(root, module)]
+    found = [file for part in code for mod in _imported(part, ()) for file in _resolve(root, mod)]
     for name in found:  # which grows on the way
         for module in imports(root, name):
             found += [file for file in _resolve(root, module) if file not in found]
@@ -54,17 +55,22 @@ def edited(trained: str, root: Path = ROOT) -> str:
     return f"the code that answers ({', '.join(files(root))}) is not that of training"
 
 
-def imports(root: Path, file: str) -> Iterator[list[str]]:
-    """Yield the modules, by the parts of their names, that the code in `file` may mean."""
-    return _imported([tree(root / file)], list(Path(file).parts[:-1]))
+def imports(root: Path, file: str) -> list[list[str]]:
+    """Return the modules, by the parts of their names, that the code in `file` may mean."""
+    return _imports((root / file).read_bytes(), Path(file).parts[:-1])
 
 
-def _imported(code: list[ast.AST], package: list[str]) -> Iterator[list[str]]:
-    for node in (node for part in code for node in ast.walk(part)):
+@cache  # each step of a training asks for most of the same files
+def _imports(content: bytes, package: tuple[str, ...]) -> list[list[str]]:
+    return [*_imported(_parsed(content), package)]
+
+
+def _imported(code: ast.AST, package: tuple[str, ...]) -> Iterator[list[str]]:
+    for node in ast.walk(code):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else []
+            start = [*package[: len(package) - node.level + 1]] if node.level else []
             start += node.module.split(".") if node.module else []
             # Each name may be a module in a package, or something in a module.
             yield from ([*start, alias.name] for alias in node.names)
@@ -72,7 +78,10 @@ def _imported(code: list[ast.AST], package: list[str]) -> Iterator[list[str]]:
 
 def tree(path: Path) -> ast.AST:
     """Return a file's syntax; of one that is not Python, its bytes."""
-    content = path.read_bytes()
+    return _parsed(path.read_bytes())
+
+
+def _parsed(content: bytes) -> ast.AST:
     try:
         return ast.parse(content)
     except SyntaxError:  # the import of model.py says it better

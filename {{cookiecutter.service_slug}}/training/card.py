@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from service.artifact import Input, Manifest
+from service.artifact import Histogram, Input, Manifest
 from training import pages, plots
 from training.confidence import Interval, intervals
 from training.confusion import MAX_CLASSES, confusion, frequent_classes
@@ -140,8 +142,14 @@ def _spreads(manifest: Manifest, evaluation: Evaluation) -> list[Spread]:
     for name in [name for name in names if name in histograms][:MAX_HISTOGRAMS]:
         histogram = histograms[name]
         missing = histogram.nulls / manifest.data.rows
-        found.append(Spread(inputs[name], plots.histogram(name, histogram), missing))
+        plot = _histogram(name, msgspec.json.encode(histogram))
+        found.append(Spread(inputs[name], plot, missing))
     return found
+
+
+@cache  # card and report show the same
+def _histogram(name: str, found: bytes) -> Plot:
+    return plots.histogram(name, msgspec.json.decode(found, type=Histogram))
 
 
 def _allowed(item: Input) -> str:
