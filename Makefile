@@ -34,7 +34,7 @@ override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(findstring $(here),$(
 override NO_PROXY := $(no_proxy)
 export no_proxy NO_PROXY
 
-.PHONY: help demo shadow-demo ab-demo test environments machinery check types-template types-service types-simulation format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
+.PHONY: help demo shadow-demo ab-demo test thorough environments machinery check types-template types-service types-simulation format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -49,8 +49,13 @@ ab-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a candidate with half of th
 	@$(bin)/python -m loadtests.ab_demo
 
 test: environments check machinery ## everything: checks, machinery, the generated service's own tests, end to end
-	$(bin)/python -m pytest -m together -n 2
-	$(bin)/python -m pytest -m "not together and not whole"
+	$(bin)/python -m pytest -m "together and not thorough" -n 3 --no-loadscope-reorder
+	$(bin)/python -m pytest -m "beside and not thorough" -n 2
+	$(bin)/python -m pytest -m "not together and not beside and not whole and not thorough"
+
+thorough: environments ## more cases of the same: more kinds of models, of faults, of stores, about 20 minutes
+	$(bin)/python -m pytest -m "together and thorough" -n 2
+	$(bin)/python -m pytest -m "thorough and not together"
 
 # Side by side, for pip mostly waits.
 environments: $(VENV)/generate

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from harness import Service, bake, make, serve
+from thorough import thorough
 from xdist.scheduler import LoadScopeScheduling
 
-# These hold on a busy machine, so two run at a time; the others want it for themselves. The tests
+# These hold on a busy machine, so three run at a time; others want it for themselves. The tests
 # of a file stay with one worker, for what they share is slow to make.
 TOGETHER = {
     "test_ab_demo",
@@ -50,6 +51,8 @@ TOGETHER = {
     "test_template",
     "test_threads",
 }
+# These hold beside each other, and not beside trainings.
+BESIDE = {"test_ab", "test_rollout", "test_shadow", "test_trace_rate"}
 SHARED = {"test_submit": "test_image"}  # containers
 
 
@@ -57,6 +60,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in TOGETHER:
             item.add_marker("together")
+        if item.path.stem in BESIDE:
+            item.add_marker("beside")
+        if thorough(item):
+            item.add_marker("thorough")
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]

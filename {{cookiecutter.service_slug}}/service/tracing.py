@@ -130,6 +130,8 @@ class Tracing:
     def wants(self, record: RequestRecord) -> bool:
         """Tell whether a request is traced: at the rate that the agent asks for, or if it fails.
 
+        Not if it is refused (503), of which there may be thousands a second.
+
         ddtrace would make and send the spans of all, for the agent to count and to drop. Those that
         are sent say what share of all they are, by which the agent counts them (`_sample_rate`, in
         its pkg/trace/stats/weight.go).
@@ -141,7 +143,7 @@ class Tracing:
             if asked and not self._sampler.rules and not continues(record.headers):
                 wanted = asked.sample(_Id(record.trace_id & 2**64 - 1))
                 record.sampled_at = asked.sample_rate if wanted else 0.0
-        return record.sampled_at > 0 or record.status >= 500
+        return record.sampled_at > 0 or (record.status >= 500 and record.status != 503)
 
     def span(self, record: RequestRecord) -> Any:
         """Return a request's span, which continues the client's trace if it sent one."""
