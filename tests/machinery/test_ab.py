@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ab.assignment import assign, place
+from service.ab.assignment import Assignment, Groups
 from service.ab.contract import Contract
 from service.artifact import Output, Outputs
 from service.shadow.client import Answer, Failed
 
 KEYS = [f"customer-{i}" for i in range(10_000)]
 PERCENTS = st.floats(0, 100)
+
+
+def assign(key: str, experiment: str, percent: float) -> Assignment | None:
+    return Groups(experiment, percent).of(key)
 
 
 def groups(percent: float, experiment: str = "1") -> dict[str, set[str]]:
@@ -28,8 +32,8 @@ def groups(percent: float, experiment: str = "1") -> dict[str, set[str]]:
 
 def test_places_are_the_same_for_ever() -> None:
     # A change here moves customers of running experiments to the other side.
-    found, pseudonym = place("customer-1", "1")
-    assert (round(found, 6), pseudonym) == (39.389969, "cc01d14ab4d38b60")
+    assert assign("customer-1", "1", 39.389968) is None
+    assert assign("customer-1", "1", 39.38997) == Assignment("cc01d14ab4d38b60", "candidate")
 
 
 @given(st.text(), PERCENTS, PERCENTS)
@@ -61,7 +65,7 @@ def test_another_experiment_draws_anew() -> None:
     assert abs(len(one & other) - 400) < 100
     pseudonyms = {assign(key, "1", 100).key for key in KEYS}  # type: ignore[union-attr]
     assert len(pseudonyms) == len(KEYS)
-    assert not pseudonyms & {place(key, "2")[1] for key in KEYS}
+    assert not pseudonyms & {assign(key, "2", 100).key for key in KEYS}  # type: ignore[union-attr]
 
 
 def answered(body: Any, status: int = 200) -> Answer:

@@ -8,8 +8,8 @@ control group is what is left).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal
 
 Group = Literal["candidate", "control"]
@@ -31,18 +31,20 @@ class Assignment:
     candidate_seconds: float = 0.0
 
 
-def place(key: str, experiment: str) -> tuple[float, str]:
-    """Return where a key lies, from 0 to below 100, and its pseudonym."""
-    # Names of experiments have no line break, so no other pair gives the same text.
-    digest = hashlib.blake2b(f"{experiment}\n{key}".encode(), digest_size=14).digest()
-    return int.from_bytes(digest[:6]) / PLACES * 100, digest[6:].hex()
+class Groups:
+    """The groups of an experiment of so many percent."""
 
+    def __init__(self, experiment: str, percent: float) -> None:
+        # Names of experiments have no line break, so no other pair gives the same text.
+        self._salt = f"{experiment}\n".encode()
+        self._candidates = PLACES * percent / 100
+        self._controls = PLACES * (1 - min(percent, 100 - percent) / 100)
 
-def assign(key: str, experiment: str, percent: float) -> Assignment | None:
-    """Return the key's group in an experiment of so many percent; None: it is in neither."""
-    found, pseudonym = place(key, experiment)
-    if found < percent:
-        return Assignment(pseudonym, "candidate")
-    if found >= 100 - min(percent, 100 - percent):
-        return Assignment(pseudonym, "control")
-    return None
+    def of(self, key: str) -> Assignment | None:
+        """Return the group of a key; None: it is in neither. Quick, for all requests are asked."""
+        digest = blake2b(self._salt + key.encode(), digest_size=14).digest()
+        place = int.from_bytes(digest[:6])
+        if self._candidates <= place < self._controls:
+            return None
+        group: Group = "candidate" if place < self._candidates else "control"
+        return Assignment(digest[6:].hex(), group)

@@ -19,7 +19,10 @@ LOGGER = "service.ab"
 
 
 class Record:
-    """A worker's counts. `groups`: requests by candidate, control, others, no_key."""
+    """A worker's counts. `groups`: requests by candidate, control, others, no_key.
+
+    They are counted by who knows them, and told once a second: that is all others pay for.
+    """
 
     def __init__(
         self, metrics: Metrics | None, live_version: str, experiment: str, worker_index: int
@@ -29,14 +32,9 @@ class Record:
         self._live_version, self._experiment = live_version, experiment
         self._worker = tag("worker", worker_index)
         self._started = time.monotonic()
-        self._groups: Counter[str] = Counter()
+        self.groups: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
         self._fallbacks: Counter[str] = Counter()
-
-    @harmless()
-    def request(self, group: str) -> None:
-        self._groups[group] += 1
-        if self._metrics:
-            self._metrics.count("ab.requests", 1, f"group:{group}")
 
     @harmless()
     def answer(self, request: RequestRecord, assignment: Assignment) -> None:
@@ -68,6 +66,9 @@ class Record:
     @harmless()
     def gauges(self, percent: float, breaker_open: bool) -> None:
         if self._metrics:
+            for group, number in (self.groups - self._told).items():
+                self._metrics.count("ab.requests", number, f"group:{group}")
+            self._told = self.groups.copy()
             self._metrics.gauge("ab.percent", percent, self._worker)
             self._metrics.gauge("ab.breaker.open", int(breaker_open), self._worker)
 
@@ -78,7 +79,7 @@ class Record:
             "seconds": round(time.monotonic() - self._started, 3),
             "experiment": self._experiment,
             "percent": percent,
-            "groups": dict(self._groups),
+            "groups": dict(self.groups),
             "fallbacks": dict(self._fallbacks),
             "events_lost": self._events.lost,
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent
 
-from service.ab.assignment import Assignment, assign
+from service.ab.assignment import Assignment, Groups
 from service.ab.contract import Contract
 from service.ab.hop import Hop
 from service.ab.record import Record
@@ -37,7 +37,7 @@ class Share:
         self._settings, self._target, self._manifest = settings, target, manifest
         self._contract = Contract(manifest.outputs)
         self._key = "HTTP_" + settings.ab_key_header.upper().replace("-", "_")
-        self._percent = 0.0
+        self._percent, self._groups = 0.0, Groups(settings.ab_experiment, 0.0)
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
     def start(self, metrics: Metrics | None, worker_index: int) -> None:
@@ -63,6 +63,7 @@ class Share:
         gevent.killall(self._greenlets, block=False)
         self._greenlets.clear()
         self._hop.close()
+        self._record.gauges(self._percent, self._breaker.open)
         self._record.counts(self._percent)
 
     def assign(self, environ: dict[str, Any], record: RequestRecord) -> None:
@@ -71,10 +72,12 @@ class Share:
         if not self._percent or "HTTP_X_SHADOW_REQUEST" in environ:
             return
         if not (key := environ.get(self._key, "").strip()):
-            self._record.request("no_key")
-            return
-        record.assignment = assign(key, self._settings.ab_experiment, self._percent)
-        self._record.request(record.assignment.group if record.assignment else "others")
+            self._record.groups["no_key"] += 1
+        elif assignment := self._groups.of(key):
+            record.assignment = assignment
+            self._record.groups[assignment.group] += 1
+        else:
+            self._record.groups["others"] += 1
 
     def ask(
         self, environ: dict[str, Any], record: RequestRecord, assignment: Assignment, timeout: float
@@ -116,4 +119,6 @@ class Share:
 
     def _look(self) -> None:
         self._switch.read()
-        self._percent = self._switch.percent
+        if self._switch.percent != self._percent:
+            self._percent = self._switch.percent
+            self._groups = Groups(self._settings.ab_experiment, self._percent)
