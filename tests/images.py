@@ -181,11 +181,14 @@ class Container:
 
 
 @contextmanager
-def run(name: str, *options: str, wait: bool = True) -> Iterator[Container]:
-    """Run an image as restricted as in the cluster; yield it when it is ready."""
+def run(name: str, *options: str, wait: bool = True, word: str = "") -> Iterator[Container]:
+    """Run an image as restricted as in the cluster; yield it when it is ready.
+
+    `word`: what stands behind the image's name, for its command.
+    """
     port = free_port()
     options = (*RESTRICTED, "--publish", f"127.0.0.1:{port}:8000", *options)
-    container = Container(podman("run", "--detach", *options, name).strip(), port)
+    container = Container(podman("run", "--detach", *options, name, *word.split()).strip(), port)
     try:
         if wait:
             container.wait_ready()

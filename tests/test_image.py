@@ -52,6 +52,18 @@ def test_predicts(baked: Path, container: Container) -> None:
         assert got["score"] == pytest.approx(expected["score"])
 
 
+def test_sagemaker_starts_it_by_serve(baked: Path, name: str) -> None:
+    settings = ("--env", "PROTOCOLS=sagemaker", "--env", "SAGEMAKER_BIND_TO_PORT=8000")
+    with run(name, *settings, word="serve") as container:
+        assert requests.get(f"{container.url}/ping", timeout=10).status_code == 200
+        body = {"instances": manifest(baked)["golden"]["instances"]}
+        answers = [
+            requests.post(f"{container.url}/{path}", json=body, timeout=30).json()
+            for path in ("predict", "invocations")
+        ]
+        assert answers[0] == answers[1] and len(answers[0]["predictions"]) > 1
+
+
 STATE = """
 import json, os, shutil
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status"))
