@@ -50,7 +50,7 @@ ab-demo: $(VENV)/generate $(SERVICE_VENV)/dev ## see a candidate with half of th
 
 test: environments check machinery ## everything: checks, machinery, the generated service's own tests, end to end
 	$(bin)/python -m pytest -m "together and not thorough" -n 3 --no-loadscope-reorder
-	$(bin)/python -m pytest -m "beside and not thorough" -n 2
+	$(bin)/python -m pytest -m "beside and not thorough" -n 2 --no-loadscope-reorder
 	$(bin)/python -m pytest -m "not together and not beside and not whole and not thorough"
 
 thorough: environments ## more cases of the same: more kinds of models, of faults, of stores, about 20 minutes
