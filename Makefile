@@ -54,8 +54,7 @@ test: environments check machinery ## everything: checks, machinery, the generat
 	$(bin)/python -m pytest -m "not together and not beside and not whole and not thorough"
 
 thorough: environments ## more cases of the same: more kinds of models, of faults, of stores, about 20 minutes
-	$(bin)/python -m pytest -m "together and thorough" -n 2
-	$(bin)/python -m pytest -m "thorough and not together"
+	$(bin)/python -m pytest -m thorough -n 2
 
 # Side by side, for pip mostly waits.
 environments: $(VENV)/generate
