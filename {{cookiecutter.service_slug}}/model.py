@@ -60,8 +60,8 @@ def build() -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    # What follows gets an array. Of a frame, each step would check names and types of the columns,
-    # which takes twice as long as all the rest of a prediction.
+    # An array for what follows, since all inputs are numbers. Of a frame, each step would check
+    # names and types of columns, which takes twice as long as all the rest of a prediction.
     as_array = FunctionTransformer(pd.DataFrame.to_numpy)
     classifier = LogisticRegression(max_iter=1000, random_state=SEED)
     return make_pipeline(as_array, StandardScaler(), classifier)

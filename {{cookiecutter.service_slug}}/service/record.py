@@ -42,11 +42,11 @@ class RequestRecord:
     next_slice: int = 0
     call_rows: int = 0
     # What a trace knows the last call by, and this request. `sampled_at`: the rate at which such
-    # requests are traced, 0 if this one is not.
+    # requests are traced, 0 if this one is not, None until that is decided.
     call: Any = None
     span: Any = None
-    trace_id: int = 0
-    sampled_at: float = 1.0
+    trace_id: int | None = None
+    sampled_at: float | None = None
 
     # What the answer was. `error`: an exception that is our fault; `reason`: a word for refusals.
     row_count: int = 0

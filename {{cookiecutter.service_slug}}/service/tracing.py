@@ -136,27 +136,27 @@ class Tracing:
         are sent say what share of all they are, by which the agent counts them (`_sample_rate`, in
         its pkg/trace/stats/weight.go).
         """
-        if record.trace_id == 0:
-            # As Datadog has them: seconds, then 64 random bits.
-            record.trace_id = int(time.time()) << 96 | random.getrandbits(64)
+        if record.sampled_at is None:
+            record.sampled_at = 1.0
             asked = self._sampler._agent_based_samplers.get(self._rate_key)
             if asked and not self._sampler.rules and not continues(record.headers):
-                wanted = asked.sample(_Id(record.trace_id & 2**64 - 1))
-                record.sampled_at = asked.sample_rate if wanted else 0.0
+                drawn = random.getrandbits(64)
+                # As Datadog has them: seconds, then 32 zeros and 64 random bits.
+                record.trace_id = int(time.time()) << 96 | drawn
+                record.sampled_at = asked.sample_rate if asked.sample(_Id(drawn)) else 0.0
         return record.sampled_at > 0 or (record.status >= 500 and record.status != 503)
 
     def span(self, record: RequestRecord) -> Any:
         """Return a request's span, which continues the client's trace if it sent one."""
         if record.span is None:
-            self.wants(record)  # which gives it an id
             start = time.time() - (time.perf_counter() - record.arrived)
             resource, headers = f"{record.method} {record.route}", record.headers
-            upstream: dict[str, Any] = {"trace_id": record.trace_id}
+            place: dict[str, Any] = {"trace_id": record.trace_id}
             if continues(headers) and (context := self._extract(headers)).trace_id is not None:
-                upstream = {"trace_id": context.trace_id, "parent_id": context.span_id}
-                upstream["context"] = context
+                place = {"trace_id": context.trace_id, "parent_id": context.span_id}
+                place["context"] = context
             record.span = self._span(
-                "inference.request", self._service, resource, "web", start=start, **upstream
+                "inference.request", self._service, resource, "web", start=start, **place
             )
             record.span._set_attributes(self._common)  # `env`, by which it is sampled, among them
         return record.span
@@ -172,7 +172,7 @@ class Tracing:
         """End the span of a request, linked to the call which answered it."""
         span, call, error = self.span(record), record.call, record.error
         span._set_attributes(attributes)
-        if 0 < record.sampled_at < 1:
+        if record.sampled_at and record.sampled_at < 1:
             span._set_attribute("_sample_rate", record.sampled_at)
         if record.answered and call is not None and call.trace_id != span.trace_id:
             span._set_attribute("_dd.span_links", call.link)
@@ -220,7 +220,7 @@ class Tracing:
             child.set_metric("inference.batch_rows", rows)
             child.set_metric("inference.batch_requests", len(records))
             # It is sent if any of its requests is.
-            if (rate := max(record.sampled_at for record in traced)) < 1:
+            if (rate := max(record.sampled_at or 0 for record in traced)) < 1:
                 child.set_metric("_sample_rate", 1 - (1 - rate) ** len(records))
             ids = {"trace_id": f"{child.trace_id:032x}", "span_id": f"{child.span_id:016x}"}
             call = Call(child.trace_id, json.dumps([ids]))

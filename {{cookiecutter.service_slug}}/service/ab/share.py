@@ -73,11 +73,9 @@ class Share:
             return
         if not (key := environ.get(self._key, "").strip()):
             self._record.groups["no_key"] += 1
-        elif assignment := self._groups.of(key):
-            record.assignment = assignment
-            self._record.groups[assignment.group] += 1
-        else:
-            self._record.groups["others"] += 1
+            return
+        record.assignment = found = self._groups.of(key)
+        self._record.groups[found.group if found else "others"] += 1
 
     def ask(
         self, environ: dict[str, Any], record: RequestRecord, assignment: Assignment, timeout: float
