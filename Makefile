@@ -34,7 +34,7 @@ override no_proxy := $(if $(filter *,$(excepted)),*,$(if $(findstring $(here),$(
 override NO_PROXY := $(no_proxy)
 export no_proxy NO_PROXY
 
-.PHONY: help demo shadow-demo ab-demo test thorough environments machinery check types-template types-service types-simulation format docs clean bench telemetry overload soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
+.PHONY: help demo shadow-demo ab-demo test thorough environments machinery check types-template types-service types-simulation format docs clean bench telemetry overload flood soak shadow ab simulate simulate-ab simulate-comparison survive pipelines fuzz memory startup training-cost plan cluster
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -99,6 +99,9 @@ telemetry: $(VENV)/bench ## what metrics, traces and logs cost, about 5 minutes
 
 overload: $(VENV)/bench ## up to 10 times more than the service can do
 	@$(bin)/python -m loadtests.overload $$ARGS
+
+flood: $(VENV)/bench ## more small requests than a core can read, 4 minutes (ARGS="--rounds 1")
+	@$(bin)/python -m loadtests.flood $$ARGS
 
 soak: $(VENV)/bench ## 30 minutes at 80 % of capacity, workers recycled (ARGS="--minutes 3")
 	@$(bin)/python -m loadtests.soak $$ARGS

@@ -13,6 +13,7 @@ for each answer (a closed loop, by wrk).
 from __future__ import annotations
 
 import json
+import os
 import random
 import select
 import socket
@@ -206,6 +207,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     arguments = parser.parse_args()
+    os.sched_setaffinity(0, {measure.LOAD_CORE})
     installed = install(OURS, "lr")
     rows = json.loads(ROWS.read_text())
     bodies = installed.state / "1-row.jsonl"
@@ -230,25 +232,25 @@ def main() -> int:
 
 def write(folder: Path, found: list[Found], rounds: int) -> int:
     lines = [
-        "| connections | offered | offered/s | answered/s | of the capacity | 503/s | gave up/s "
-        "| p50 | p99 | CPU an answer |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| connections | offered | offered/s | no connection free/s | answered/s "
+        "| of the capacity | 503/s | gave up/s | p50 | p99 | CPU an answer |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     failures = []
     for key in dict.fromkeys((each.connections, each.multiple) for each in found):
         those = [each for each in found if (each.connections, each.multiple) == key]
         number, multiple = key
         shares = [each.share for each in those]
-        offered, answered, refused, gave_up, p50, p99, cpu = (
+        offered, turned_away, answered, refused, gave_up, p50, p99, cpu = (
             median(getattr(each, name) for each in those)
             for name in (
-                *("offered", "answered", "refused", "gave_up", "p50", "p99"),
+                *("offered", "turned_away", "answered", "refused", "gave_up", "p50", "p99"),
                 "cpu_ms_per_answer",
             )
         )
         lines.append(
             f"| {number:,} | {f'{multiple:g}x' if multiple else 'as answered'} | {offered:,.0f} "
-            f"| {answered:,.0f} | {median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%}) "
+            f"| {turned_away:,.0f} | {answered:,.0f} | {median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%}) "
             f"| {refused:,.0f} | {gave_up:,.0f} | {p50 * 1e3:.0f} ms | {p99 * 1e3:.0f} ms "
             f"| {cpu * 1e3:.0f} us |"
         )
