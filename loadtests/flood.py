@@ -248,11 +248,11 @@ def write(folder: Path, found: list[Found], rounds: int) -> int:
                 "cpu_ms_per_answer",
             )
         )
+        spread = f"{median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
         lines.append(
             f"| {number:,} | {f'{multiple:g}x' if multiple else 'as answered'} | {offered:,.0f} "
-            f"| {turned_away:,.0f} | {answered:,.0f} | {median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%}) "
-            f"| {refused:,.0f} | {gave_up:,.0f} | {p50 * 1e3:.0f} ms | {p99 * 1e3:.0f} ms "
-            f"| {cpu * 1e3:.0f} us |"
+            f"| {turned_away:,.0f} | {answered:,.0f} | {spread} | {refused:,.0f} "
+            f"| {gave_up:,.0f} | {p50 * 1e3:.0f} ms | {p99 * 1e3:.0f} ms | {cpu * 1e3:.0f} us |"
         )
         least = LEAST_GOODPUT.get(multiple, 0.0)
         if median(shares) < least:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -143,14 +142,6 @@ def test_the_hub_goes_on_while_the_model_computes(make: Make) -> None:
         gevent.sleep(0.01)
         ticks += 1
     assert ticks > 15
-
-
-def test_only_brief_calls_for_one_row_leave_the_interpreter_its_own_interval(make: Make) -> None:
-    for expected, numbers, seconds in ((0.005, [1], 0), (0.001, [1, 2, 3], 0), (0.001, [1], 0.02)):
-        batcher = make(Double(seconds=seconds))
-        for _ in range(3):
-            answered(batcher, numbers)
-        assert sys.getswitchinterval() == pytest.approx(expected)
 
 
 def test_who_waits_until_it_is_idle_is_in_no_ones_way(make: Make) -> None:

@@ -17,7 +17,7 @@ from gevent.event import Event
 from service.call_cost import CallCost
 from service.errors import RequestError, harmless, overloaded
 from service.idle import Idle
-from service.model_thread import ModelThread, share_interpreter
+from service.model_thread import ModelThread
 from service.observer import Observer
 from service.record import Answer, RequestRecord, Row
 from service.settings import Settings
@@ -227,7 +227,6 @@ class Batcher:
 
     def _finish(self, batch: list[RequestRecord]) -> None:
         self._limit_calls()
-        share_interpreter(*self.cost.recent())
         for record in batch:
             if record.failure or len(record.answers) == len(record.rows):
                 record.done.set()

@@ -65,11 +65,6 @@ class CallCost:
         self.per_row = min(max(slope, 0.0), seconds / rows)
         self.fixed = (seconds - self.per_row * rows) / weight
 
-    def recent(self) -> tuple[float, float]:
-        """Return the rows and the seconds of recent calls, on average."""
-        weight = self._recent.weight or 1.0
-        return self._recent.rows / weight, self._recent.seconds / weight
-
     def delay(self, rows: int, rows_per_call: int) -> float:
         """Return by how many seconds `rows` in the queue delay a newcomer.
 

@@ -84,6 +84,10 @@ class Lifecycle:
 
     def post_worker_init(self, worker: Any) -> None:
         """In the worker: warm up, report, then let SIGTERM turn readiness off first."""
+        # A model written in Python shares the interpreter with the hub, which asks for it back at
+        # each of its system calls. Beside a busy model, p99 of a probe was 17 ms at Python's 5 ms,
+        # and is 9 ms at 1 ms.
+        sys.setswitchinterval(0.001)
         extensions = worker.wsgi.extensions
         engine, telemetry = extensions["engine"], extensions["telemetry"]
         with exit_if_refused():
