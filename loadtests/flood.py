@@ -136,14 +136,24 @@ class Connections:
 
 
 def offer(
-    server: Running, bodies: list[bytes], rate: float, seconds: float, number: int, capacity: float
+    pid: int,
+    port: int,
+    asked: list[bytes],
+    multiple: float,
+    capacity: float,
+    number: int,
+    seconds: float,
 ) -> Found:
-    """Send `rate` requests a second, at random intervals, and return what became of them."""
-    connections = Connections(server.port, number)
+    """Send so many times `capacity` requests a second, at random intervals; say what they became.
+
+    `pid`, `port`: the server's. `number`: of connections.
+    """
+    rate = multiple * capacity
+    connections = Connections(port, number)
     statuses: Counter[int] = Counter()
     waits: list[float] = []
     offered = gave_up = turned_away = 0
-    cpu = measure.tree_cpu_seconds(server.pid)
+    cpu = measure.tree_cpu_seconds(pid)
     due = started = perf_counter()
     end = started + seconds
     while (now := perf_counter()) < end or connections.asked:
@@ -152,7 +162,7 @@ def offer(
                 break
             offered += 1
             if connections.idle:
-                connections.ask(bodies[offered % len(bodies)], due)
+                connections.ask(asked[offered % len(asked)], due)
             else:
                 turned_away += 1
             due += random.expovariate(rate)
@@ -167,10 +177,10 @@ def offer(
     if others := {status: n for status, n in statuses.items() if status not in (200, 503)}:
         raise RuntimeError(f"answers that are neither 200 nor 503: {others}")
     answered = statuses[200] / elapsed
-    cpu = measure.tree_cpu_seconds(server.pid) - cpu
+    cpu = measure.tree_cpu_seconds(pid) - cpu
     return Found(
         connections=number,
-        multiple=round(rate / capacity, 2),
+        multiple=multiple,
         offered=offered / seconds,
         answered=answered,
         share=answered / capacity,
@@ -221,11 +231,24 @@ def main() -> int:
             round_: list[Found] = [best]
             for number in CONNECTIONS:
                 round_.append(wait_for_each(server, bodies, number, arguments.seconds, capacity))
-                for multiple in MULTIPLES:
-                    rate = multiple * capacity
-                    round_.append(offer(server, asked, rate, arguments.seconds, number, capacity))
+                round_ += [
+                    offer(
+                        server.pid,
+                        server.port,
+                        asked,
+                        multiple,
+                        capacity,
+                        number,
+                        arguments.seconds,
+                    )
+                    for multiple in MULTIPLES
+                ]
             for each in round_:
-                print(each, flush=True)
+                print(
+                    f"{each.connections:5,} connections, {each.multiple:g}x: "
+                    f"{each.answered:,.0f}/s ({each.share:.0%}), p50 {each.p50 * 1e3:.0f} ms",
+                    flush=True,
+                )
             found += round_
     return write(arguments.out, found, arguments.rounds)
 

@@ -371,8 +371,7 @@ def test_requests_that_wait_behind_a_stuck_predict_are_told_so(baked: Path, tmp_
         # Readiness is off until the successor is there.
         assert service.post(service.body).status_code in (200, 503)
         eventually(lambda: service.post(service.body).status_code == 200, service)
-        lines = service.logged.splitlines()
-    (line,) = [line for line in lines if "The model does not answer: replacing" in line]
+        (line,) = service.lines("The model does not answer: replacing")
     assert "in its call: poison" in line
 
 

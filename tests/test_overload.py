@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 from harness import Service, manifest, serve, wrapped
 
+from loadtests.flood import LEAST_GOODPUT as LEAST_SHARE
+from loadtests.flood import offer
 from loadtests.measure import TICKS_PER_SECOND, tree_cpu_seconds
 from loadtests.openloop import Client, Outcome, post, quantile, statuses
 from loadtests.overload import LEAST_GOODPUT, MAX_QUEUE_SECONDS, climb
@@ -173,6 +175,17 @@ def test_overload_costs_neither_goodput_nor_latency_nor_probes(busy: Service) ->
         return wrong
 
     holds(measure)
+
+
+def test_thousands_of_connections_to_a_quick_model_are_all_answered(baked: Path) -> None:
+    with serve_apart(baked) as quick:
+        asked = [request({"instances": [quick.instance]})]
+        client = Client(quick.port)
+        capacity = asyncio.run(client.saturate(asked[0], clients=16, seconds=2))
+        found = offer(quick.process.pid, quick.port, asked, 3.0, capacity, 2000, seconds=2)
+    print(found)
+    assert found.gave_up == found.refused == 0
+    assert found.share > LEAST_SHARE[3.0]
 
 
 def test_refusals_are_quick_and_say_when_to_try_again(busy: Service) -> None:
