@@ -178,10 +178,15 @@ def test_overload_costs_neither_goodput_nor_latency_nor_probes(busy: Service) ->
 
 
 def test_thousands_of_connections_to_a_quick_model_are_all_answered(baked: Path) -> None:
+    async def saturate(port: int, body: bytes) -> float:
+        client = Client(port)
+        answered = await client.saturate(body, clients=16, seconds=2)
+        client.close()
+        return answered
+
     with serve_apart(baked) as quick:
         asked = [request({"instances": [quick.instance]})]
-        client = Client(quick.port)
-        capacity = asyncio.run(client.saturate(asked[0], clients=16, seconds=2))
+        capacity = asyncio.run(saturate(quick.port, asked[0]))
         found = offer(quick.process.pid, quick.port, asked, 3.0, capacity, 2000, seconds=2)
     print(found)
     assert found.gave_up == found.refused == 0
