@@ -23,6 +23,9 @@ from service.record import Answer, RequestRecord, Row
 from service.settings import Settings
 from service.sockets import gone
 
+# Under a flood of refusals the hub is never idle; the model is called all the same.
+GATHER_SECONDS = 0.01
+
 
 class Batcher:
     """Queues requests and runs them through `predict` in one native thread: the hub stays free.
@@ -158,10 +161,12 @@ class Batcher:
         that the last call has just answered come back in time for the next one.
         """
         before = 0
-        while before < self._queued_this_round < self._rows_per_call:
-            before = self._queued_this_round
-            gevent.sleep(0)  # the hub looks at the sockets,
-            gevent.sleep(0)  # and the greenlets that it woke read, decode and queue
+        with gevent.Timeout(GATHER_SECONDS, False):  # type: ignore[arg-type]
+            while before < self._queued_this_round < self._rows_per_call:
+                before = self._queued_this_round
+                # Until all answers are sent and all that is at the sockets is read and queued.
+                # sleep(0) may come back without a look at them, and then half a call goes alone.
+                gevent.idle()
 
     def _enqueue(self, record: RequestRecord) -> None:
         left = len(record.rows) - len(record.answers)
