@@ -40,7 +40,7 @@ LEAST_GOODPUT = {1.5: 0.75, 3.0: 0.60}
 
 @dataclass(frozen=True)
 class Found:
-    """One load. Rates are per second; `share`: of what was answered, of the capacity; times in s.
+    """One load. Rates are per second; `share`: of the capacity, that was answered; times in s.
 
     `multiple`: of the capacity that was offered; 0: clients who wait.
     """
@@ -290,6 +290,7 @@ def write(folder: Path, found: list[Found], rounds: int) -> int:
         {"loads": [asdict(each) for each in found]},
         failures=failures,
         kept="what the core can do is done, whatever more is offered.",
+        options=f"--rounds {rounds}",
     )
 
 

@@ -27,8 +27,8 @@ from service.turns import take_turns
 
 MOST_IDS = 10  # of requests, in one line
 # Python looks for garbage when there are so many objects more than before, and looks through all of
-# them: 700, unless told otherwise. Requests on their way are none, but with a thousand of them that
-# was all the time, a sixth of the CPU.
+# them: 700, unless told otherwise. Requests on their way are none, but with thousands of them that
+# was all the time, a quarter of the CPU.
 GARBAGE, OBJECTS_OF_A_REQUEST = 700, 50
 
 
