@@ -75,6 +75,9 @@ class _Connection(asyncio.Protocol):
         except TimeoutError:
             self._transport.abort()
             return b""
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
 
     def close(self) -> None:
         self._transport.close()
