@@ -443,6 +443,7 @@ import asyncio, multiprocessing, os, queue, subprocess, threading, time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import sklearn
 from joblib import Parallel, delayed
+from joblib.parallel import SequentialBackend, get_active_backend
 
 sklearn.set_config(assume_finite=True)
 np.seterr(divide="raise")
@@ -455,6 +456,7 @@ async def later():
 def predict(model: Any, frame: pd.DataFrame) -> Any:
     assert sklearn.get_config()["assume_finite"]
     assert np.geterr()["divide"] == "raise"
+    assert isinstance(get_active_backend()[0], SequentialBackend)
     text = "x" * 200_000
     assert subprocess.run(["cat"], input=text, capture_output=True, text=True).stdout == text
     assert os.system("exit 3") >> 8 == 3

@@ -24,6 +24,10 @@ from service.settings import Settings
 # The owner's, in model.py: (model, frame) -> columns, in one of the forms that answers.py reads.
 PredictFunction = Callable[[Any, pd.DataFrame], Any]
 
+# joblib's backend. A forest with n_jobs=-1 would start threads for every call: more than the quota
+# has cores, and in gevent no threads at all.
+SEQUENTIAL = "sequential"
+
 # Another machine's BLAS may round differently in the last places.
 GOLDEN_TOLERANCE = 1e-6
 
@@ -49,7 +53,7 @@ class Engine:
         Must run in the worker, after the fork: threads that a first predict starts (OpenMP's) do
         not survive one. Raises Refusal if an answer differs from the one given at training time.
         """
-        self.batcher = Batcher(self.predict, self._settings, observer)
+        self.batcher = Batcher(self.predict.answer, self._settings, observer)
         golden = self.manifest.golden
         rows = rows_of(self.schema.inputs, golden.instances)
         try:
@@ -83,10 +87,12 @@ class Predictor:
 
     def __call__(self, rows: Sequence[Row]) -> list[Answer]:
         """Raises what the model raises, and TypeError or RuntimeError for unusable answers."""
-        # A forest with n_jobs=-1 would start threads for every call: more than the quota has
-        # cores, and in gevent no threads at all.
-        with joblib.parallel_config("sequential"):
-            returned = self._predict(self._model, self._schema.frame(rows))
+        with joblib.parallel_config(SEQUENTIAL):
+            return self.answer(rows)
+
+    def answer(self, rows: Sequence[Row]) -> list[Answer]:
+        """Do the same, in a thread whose joblib is sequential already."""
+        returned = self._predict(self._model, self._schema.frame(rows))
         found = columns(returned, len(rows))
         if self._learners is not None:
             self._learn(self._learners, found)
@@ -107,12 +113,13 @@ class Predictor:
 
 
 def _settings_of_this_thread() -> Callable[[], None]:
-    """Return what makes them another thread's: libraries keep some for each, set in model.py."""
+    """Return what makes them the model thread's: libraries keep some for each, set in model.py."""
     errors = np.geterr()
     sklearn = sys.modules.get("sklearn")
     config = sklearn.get_config() if sklearn else {}
 
     def adopt() -> None:
+        joblib.parallel_config(SEQUENTIAL)  # for good: for each call it would cost 6 us
         np.seterr(**errors)
         if sklearn:
             sklearn.set_config(**config)
