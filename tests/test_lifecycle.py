@@ -439,7 +439,7 @@ def test_predict_that_ends_its_process_ends_nothing_else(baked: Path, tmp_path: 
 
 # All of it on one thread, which is not the one that serves, and more than once.
 USES = """
-import asyncio, multiprocessing, os, queue, subprocess, threading, time
+import asyncio, multiprocessing, os, queue, subprocess, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import sklearn
 from joblib import Parallel, delayed
@@ -468,6 +468,12 @@ def predict(model: Any, frame: pd.DataFrame) -> Any:
     thread.join()
     assert Parallel(2)(delayed(abs)(i) for i in [-1, -2]) == [1, 2]
     assert Parallel(2, backend="threading")(delayed(abs)(i) for i in [-1, -2]) == [1, 2]
+    for end in (sys.exit, lambda: None, lambda: 1 / 0):  # a child that does not end by itself
+        child = os.fork()
+        if child == 0:
+            end()
+            return _predict(model, frame)
+        assert os.waitpid(child, 0)[1] >> 8 == 1
     if len(frame) == 1:  # each takes a second
         process = multiprocessing.Process(target=abs, args=(1,))
         process.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -92,7 +93,12 @@ class Predictor:
 
     def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """Do the same, in a thread whose joblib is sequential already."""
-        returned = self._predict(self._model, self._schema.frame(rows))
+        process = os.getpid()
+        try:
+            returned = self._predict(self._model, self._schema.frame(rows))
+        finally:
+            if os.getpid() != process:
+                os._exit(1)  # forked by predict and not ended: it would answer for its parent
         found = columns(returned, len(rows))
         if self._learners is not None:
             self._learn(self._learners, found)

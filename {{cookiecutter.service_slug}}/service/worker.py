@@ -26,10 +26,10 @@ from service.sockets import has_data
 from service.turns import take_turns
 
 MOST_IDS = 10  # of requests, in one line
-# Python looks for garbage when there are so many objects more than before, and looks through all of
-# them: 700, unless told otherwise. Requests on their way are none, but with thousands of them that
-# was all the time, a quarter of the CPU.
-GARBAGE, OBJECTS_OF_A_REQUEST = 700, 50
+# Python looks for garbage when there are so many objects more than before: 700, unless told
+# otherwise. Requests on their way are none, but with thousands of them it looked through them all
+# the time, a quarter of the CPU.
+OBJECTS_OF_A_REQUEST = 50
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -80,13 +80,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
         # A successor will need about as long to be here.
         self._overlap = 2 * (time.monotonic() - self.made)
         self._retirement = Retirement(self.max_requests, self._last_call + self._overlap)
+        self._garbage, *_ = gc.get_threshold()  # model.py may have set it; 0: never
         self.max_requests = sys.maxsize  # gunicorn's own check would end it without a successor
         super().run()
 
     def notify(self) -> None:
         """Called every second, before and while the worker stops."""
         super().notify()
-        gc.set_threshold(GARBAGE + OBJECTS_OF_A_REQUEST * self.connections)
+        if self._garbage:
+            asked = self.connections - len(self._idle)
+            gc.set_threshold(self._garbage + OBJECTS_OF_A_REQUEST * asked)
         self._replace_if_stuck()
         self._close_idle_if_leaving()
 
