@@ -1,6 +1,6 @@
 """What becomes of more small requests than a core can read and answer: HTTP is the work here.
 
-    python -m loadtests.flood               about 3 minutes; writes results/flood.{md,json}
+    python -m loadtests.flood               4 minutes; writes results/flood.{md,json}
     python -m loadtests.flood --rounds 1    a look
 
 An open loop offers one and a half times and three times what the service answers 64 clients who
@@ -28,7 +28,7 @@ from loadtests import measure, outcome
 from loadtests.bench import requests
 from loadtests.environments import ROWS, install
 from loadtests.openloop import LENGTH, post, quantile
-from loadtests.running import Running, running
+from loadtests.running import Running, allow_files, running
 from loadtests.servers import OURS
 
 MULTIPLES = (1.5, 3.0)
@@ -40,7 +40,9 @@ LEAST_GOODPUT = {1.5: 0.75, 3.0: 0.60}
 
 @dataclass(frozen=True)
 class Found:
-    """One load. Rates are per second; `share`: of the capacity, that was answered; times in s.
+    """One load. `share`: of the capacity, that was answered. Times in seconds, rates per second:
+
+    what was offered and turned away while it was offered, all else until the last answer.
 
     `multiple`: of the capacity that was offered; 0: clients who wait.
     """
@@ -186,7 +188,7 @@ def offer(
         share=answered / capacity,
         refused=statuses[503] / elapsed,
         gave_up=gave_up / elapsed,
-        turned_away=turned_away / elapsed,
+        turned_away=turned_away / seconds,
         p50=quantile(waits, 0.5),
         p99=quantile(waits, 0.99),
         cpu_ms_per_answer=1e3 * cpu / max(1, statuses[200]),
@@ -218,6 +220,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {measure.LOAD_CORE})
+    allow_files()
     installed = install(OURS, "lr")
     rows = json.loads(ROWS.read_text())
     bodies = installed.state / "1-row.jsonl"
@@ -250,10 +253,10 @@ def main() -> int:
                     flush=True,
                 )
             found += round_
-    return write(arguments.out, found, arguments.rounds)
+    return write(arguments.out, found, arguments.rounds, arguments.seconds)
 
 
-def write(folder: Path, found: list[Found], rounds: int) -> int:
+def write(folder: Path, found: list[Found], rounds: int, seconds: int) -> int:
     lines = [
         "| connections | offered | offered/s | no connection free/s | answered/s "
         "| of the capacity | 503/s | gave up/s | p50 | p99 | CPU an answer |",
@@ -282,7 +285,11 @@ def write(folder: Path, found: list[Found], rounds: int) -> int:
             failures.append(
                 f"{number:,} connections, {multiple:g}x: {median(shares):.0%}, not {least:.0%}"
             )
-    lines += ["", f"Medians of {rounds} rounds, with the least and the greatest share."]
+    lines += [
+        "",
+        f"Medians of {rounds} rounds, with the least and the greatest share. What was offered and "
+        "found no connection: per second of offering; all else: per second until the last answer.",
+    ]
     return outcome.leave(
         folder,
         "flood",
@@ -290,7 +297,7 @@ def write(folder: Path, found: list[Found], rounds: int) -> int:
         {"loads": [asdict(each) for each in found]},
         failures=failures,
         kept="what the core can do is done, whatever more is offered.",
-        options=f"--rounds {rounds}",
+        options=f"--rounds {rounds} --seconds {seconds}",
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import resource
 import select
 import socket
 import threading
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from harness import Service, serve
+
+from loadtests.running import allow_files
 
 KEEPALIVE = 2
 BODY_TIMEOUT = 1.0
@@ -29,8 +30,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 @pytest.fixture(scope="module")
 def victim(baked: Path) -> Iterator[Service]:
     # One that handles descriptors by thousands needs as many itself.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_files()
     limits = {
         "KEEPALIVE_SECONDS": KEEPALIVE,
         "BODY_TIMEOUT_SECONDS": BODY_TIMEOUT,

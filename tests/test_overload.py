@@ -28,6 +28,7 @@ from loadtests.flood import offer
 from loadtests.measure import TICKS_PER_SECOND, tree_cpu_seconds
 from loadtests.openloop import Client, Outcome, post, quantile, statuses
 from loadtests.overload import LEAST_GOODPUT, MAX_QUEUE_SECONDS, climb
+from loadtests.running import allow_files
 
 ROW_SECONDS = 0.02
 NOISE_SECONDS = 0.1
@@ -178,17 +179,14 @@ def test_overload_costs_neither_goodput_nor_latency_nor_probes(busy: Service) ->
 
 
 def test_thousands_of_connections_to_a_quick_model_are_all_answered(baked: Path) -> None:
-    async def saturate(port: int, body: bytes) -> float:
-        client = Client(port)
-        answered = await client.saturate(body, clients=16, seconds=2)
-        client.close()
-        return answered
-
+    allow_files()
     with serve_apart(baked) as quick:
         asked = [request({"instances": [quick.instance]})]
-        capacity = asyncio.run(saturate(quick.port, asked[0]))
-        found = offer(quick.process.pid, quick.port, asked, 3.0, capacity, 2000, seconds=2)
-    print(found)
+        pid, port = quick.process.pid, quick.port
+        few = offer(pid, port, asked, 1.0, capacity=10_000, number=64, seconds=2)
+        found = offer(pid, port, asked, 3.0, few.answered, number=2000, seconds=2)
+    print(few, found)
+    assert found.turned_away, "all connections were in use"
     assert found.gave_up == found.refused == 0
     assert found.share > LEAST_SHARE[3.0]
 
