@@ -61,12 +61,12 @@ def judge(cases: Sequence[Case]) -> list[str]:
 
 
 def write(folder: Path, seconds: float, cases: list[Case]) -> int:
-    table = [("the candidate's users", *HEADINGS), ["---"] * (1 + len(HEADINGS))]
-    table += [[case.name, *case.cells()] for case in cases]
+    headings = ("the candidate's users", *HEADINGS)
+    table = outcome.table(headings, [[case.name, *case.cells()] for case in cases])
     return outcome.leave(
         folder,
         "ab",
-        [summary(cases, seconds), "", *(f"| {' | '.join(row)} |" for row in table)],
+        [summary(cases, seconds), "", *table],
         {"seconds": seconds, "cases": [asdict(case) for case in cases]},
         failures=judge(cases),
         kept="the p50 of users who are not in the experiment is not shown to be more than "

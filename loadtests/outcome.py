@@ -16,6 +16,11 @@ def parser(about: str | None) -> ArgumentParser:
     return made
 
 
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows)]
+
+
 def leave(
     folder: Path,
     name: str,

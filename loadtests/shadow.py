@@ -86,16 +86,16 @@ def judge(cases: Sequence[Copied]) -> list[str]:
 
 def write(folder: Path, seconds: float, cases: list[Copied]) -> int:
     headings = ("shadow traffic", *HEADINGS, "CPU-ms a copy", "copied")
-    table = [headings, ["---"] * len(headings)]
+    rows = []
     for case in cases:
         # Of a few copies it would be the noise of all requests.
         cost = f"{case.cost_ms:.3f}" if case.copies_per_request > 0.05 else ""
         copied = f"{case.copies_per_request:.0%}" if case.percent else ""
-        table.append([case.name, *case.cells(), cost, copied])
+        rows.append([case.name, *case.cells(), cost, copied])
     return outcome.leave(
         folder,
         "shadow",
-        [summary(cases, seconds), "", *(f"| {' | '.join(row)} |" for row in table)],
+        [summary(cases, seconds), "", *outcome.table(headings, rows)],
         {"seconds": seconds, "cases": [asdict(case) for case in cases]},
         failures=judge(cases),
         kept=f"p99 is not shown to be more than {MOST_P99:g} times that without shadow traffic, "
