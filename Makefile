@@ -91,10 +91,10 @@ docs: $(VENV)/test $(SERVICE_VENV)/dev ## write the tables of a service's docs/r
 	@cd '$(TEMPLATE)' && ARTIFACT_DIR=$$(echo $(CURDIR)/build/docs/*/artifact) \
 	  $(SERVICE_VENV)/bin/python -m tools.reference
 
-bench: $(VENV)/bench ## side by side with other model servers, about 40 minutes (ARGS=--quick: 3)
+bench: $(VENV)/bench ## side by side with other model servers, about 40 minutes (ARGS=--quick: 6)
 	@$(bin)/python -m loadtests.bench $$ARGS
 
-telemetry: $(VENV)/bench ## what metrics, traces and logs cost, about 5 minutes
+telemetry: $(VENV)/bench ## what metrics, traces and logs cost, about 7 minutes
 	@$(bin)/python -m loadtests.telemetry $$ARGS
 
 overload: $(VENV)/bench ## up to 10 times more than the service can do

@@ -54,7 +54,7 @@ def judge(cases: Sequence[Case]) -> list[str]:
     """Return what of the promises is broken: beyond what the machine's moods may explain."""
     failures = [f"{case.name}: {case.failed} requests failed" for case in cases if case.failed]
     none, others, *_ = cases
-    least = others.ratio("p50")[1] / none.ratio("p50")[0]
+    least = others.ratio("p50").low / none.ratio("p50").middle
     if least > MOST_P50:
         failures.append(f"the others' p50 is at least {least:.3f} times that without a share")
     return failures

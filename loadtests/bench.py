@@ -1,10 +1,13 @@
 """Side by side on this machine: the service this template generates, and other model servers.
 
     python -m loadtests.bench            everything, about 40 minutes, best on an idle machine
-    python -m loadtests.bench --quick    one cell a server, about 3 minutes
+    python -m loadtests.bench --quick    a look, about 6 minutes
 
-Every server runs alone on one core and wrk on another. Rounds are interleaved: a machine that slows
-down slows all servers down. Rivals' environments are made under build/bench on first use.
+Each server is alone first, on a core: its answers are checked, and its memory is read after some
+load. Then all that have the same model share the core, idle but for the one that wrk asks for two
+seconds from another core, in turn and many times over. A machine's speed changes from minute to
+minute and longer visits would compare minutes, so servers are compared within a round. Rivals'
+environments are made under build/bench on first use.
 """
 
 from __future__ import annotations
@@ -14,15 +17,18 @@ import signal
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 from loadtests import outcome
 from loadtests.agent import Failure, agent, counts, expect
 from loadtests.environments import ROWS, Installed, install
-from loadtests.measure import load, measure
+from loadtests.measure import load, measure, tree_pss_mb
 from loadtests.report import write
 from loadtests.results import Cell, Record
 from loadtests.running import running
-from loadtests.servers import COMPARED, SERVERS, Rows
+from loadtests.servers import COMPARED, OBSERVED, SERVERS, Rows
 
 CHECKED_ROWS = 20
 # Requests differ, so that a server gains nothing by remembering answers.
@@ -30,7 +36,9 @@ DIFFERENT_BODIES = 64
 # The connections at which requests of many rows are sent.
 BATCH_CONNECTIONS = 16
 WARM_UP_SECONDS = 2
-QUICK = {"connections": [64], "rounds": 1, "seconds": 2, "rows": [1]}
+# Until a server has done what wrk asked of it and did not wait for.
+SETTLE_SECONDS = 0.5
+QUICK = {"connections": [1, 64], "rounds": 1, "rows": [1]}
 
 
 def main() -> int:
@@ -38,58 +46,89 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     arguments = _arguments()
     failures: dict[str, str] = {}
-    ready: list[tuple[str, Installed]] = []
-    for model in arguments.models:
-        for name in arguments.servers:
-            try:
-                ready.append((model, install(SERVERS[name], model)))
-            except Failure as failure:
-                failures[f"{name} {model}"] = str(failure)
-                print(f"{name} {model}: {failure}", flush=True)
-    cells = [
-        (rows, connections)
-        for rows in arguments.rows
-        for connections in (arguments.connections if rows == 1 else [BATCH_CONNECTIONS])
-    ]
-
     records: list[Record] = []
-    begin, visits = time.monotonic(), len(ready) * arguments.rounds
+    memory: dict[tuple[str, str], float] = {}
+    versions: dict[str, dict[str, str]] = {}
     with agent():
-        for turn in range(visits):
-            model, installed = ready[turn % len(ready)]
+        for model in arguments.models:
+            ready = []
+            for name in arguments.servers:
+                try:
+                    installed = install(SERVERS[name], model)
+                    memory[model, name] = _alone(installed, max(arguments.connections))
+                except Failure as failure:
+                    failures[f"{name} {model}"] = str(failure)
+                    print(f"{name} {model}: {failure}", flush=True)
+                    continue
+                versions[name] = installed.versions()
+                ready.append(installed)
+            cells = [
+                Cell(model, rows, connections)
+                for rows in arguments.rows
+                for connections in (arguments.connections if rows == 1 else [BATCH_CONNECTIONS])
+            ]
             try:
-                records += _visit(model, installed, cells, arguments.seconds, turn // len(ready))
+                for record in _in_turns(ready, cells, arguments.rounds, arguments.seconds):
+                    records.append(record)
+                    print(record, flush=True)
             except Failure as failure:
-                failures[f"{installed.server.name} {model}"] = str(failure)
+                failures[model] = str(failure)
                 print(failure, flush=True)
-            left = (time.monotonic() - begin) / (turn + 1) * (visits - turn - 1)
-            print(f"    {turn + 1} of {visits} done, about {left / 60:.0f} min left", flush=True)
-
-    versions = {installed.server.name: installed.versions() for _, installed in ready}
-    print(*write(arguments.out, records, versions, failures), sep="\n")
+    print(*write(arguments.out, records, memory, versions, failures), sep="\n")
     print(f"tables and charts are in {arguments.out}")
     return 1 if failures else 0
 
 
-def _visit(
-    model: str, installed: Installed, cells: list[tuple[int, int]], seconds: int, turn: int
-) -> list[Record]:
-    """Start the server, check its answers, measure every cell, stop it."""
-    records = []
+def _alone(installed: Installed, connections: int) -> float:
+    """Start the server, check its answers, stop it; return the megabytes it had after some load."""
     rows: Rows = json.loads(ROWS.read_text())
-    before = counts()
     with running(installed, rows) as server:
         server.check(rows[:CHECKED_ROWS], installed.scores[:CHECKED_ROWS])
-        for count, connections in cells:
-            bodies = installed.state / f"{count}-rows.jsonl"
-            bodies.write_text(requests(installed, rows, count))
-            load(server.url, bodies, connections, WARM_UP_SECONDS)
-            sample = measure(server.pid, server.url, bodies, connections, seconds)
-            record = Record(Cell(model, count, connections), installed.server.name, turn, sample)
-            records.append(record)
-            print(record, flush=True)
-    expect(installed.server.environ, sum(record.sample.requests for record in records), before)
-    return records
+        load(server.url, _bodies(installed, rows, 1), connections, WARM_UP_SECONDS)
+        pss_mb = tree_pss_mb(server.pid)
+    print(f"{installed.server.title}: answers are right, {pss_mb:.0f} MB", flush=True)
+    return pss_mb
+
+
+def _in_turns(
+    ready: Sequence[Installed], cells: Sequence[Cell], rounds: int, seconds: int
+) -> Iterator[Record]:
+    """Ask all servers of one model, every second round in the opposite order.
+
+    Raises Failure if one of them does not start, ends, or loses telemetry.
+    """
+    rows: Rows = json.loads(ROWS.read_text())
+    observed = 0
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running(one, rows)) for one in ready]
+        for server in servers:
+            with server.awake():
+                for cell in cells:
+                    bodies = _bodies(server.installed, rows, cell.rows)
+                    load(server.url, bodies, cell.connections, WARM_UP_SECONDS)
+        before, begin = counts(), time.monotonic()
+        for turn in range(rounds):
+            for cell in cells:
+                for server in servers[:: -1 if turn % 2 else 1]:
+                    bodies = _bodies(server.installed, rows, cell.rows)
+                    with server.awake():
+                        time.sleep(SETTLE_SECONDS)
+                        sample = measure(server.pid, server.url, bodies, cell.connections, seconds)
+                    if not sample.requests:
+                        raise Failure(f"{server.title} answers no more, see {server.installed.log}")
+                    name = server.installed.server.name
+                    observed += sample.requests if name == OBSERVED.name else 0
+                    yield Record(cell, name, turn, sample)
+            left = (time.monotonic() - begin) / (turn + 1) * (rounds - turn - 1)
+            print(f"    {turn + 1} of {rounds} rounds, about {left / 60:.0f} min left", flush=True)
+        if observed:
+            expect(OBSERVED.environ, observed, before)
+
+
+def _bodies(installed: Installed, rows: Rows, count: int) -> Path:
+    file = installed.state / f"{count}-rows.jsonl"
+    file.write_text(requests(installed, rows, count))
+    return file
 
 
 def requests(installed: Installed, rows: Rows, count: int) -> str:
@@ -106,13 +145,13 @@ def _arguments() -> Namespace:
     parser.add_argument(
         "--servers",
         nargs="+",
-        choices=SERVERS,
-        default=[server.name for server in COMPARED],
+        choices=(names := [server.name for server in COMPARED]),
+        default=names,
     )
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64, 256])
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 100], help="rows a request")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
     if parser.parse_args().quick:
         parser.set_defaults(**QUICK)
     return parser.parse_args()

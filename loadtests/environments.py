@@ -10,7 +10,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -34,9 +34,14 @@ class Installed:
     model: Path
     environment: Path
     folder: Path
-    state: Path
     # What scikit-learn alone says of every row in ROWS.
     scores: list[float]
+    state: Path
+
+    @property
+    def log(self) -> Path:
+        """What it printed since it was last started."""
+        return self.state / "server.log"
 
     def run(self, command: Sequence[str]) -> str:
         return _run(self.fill(command, 0), cwd=self.folder, env=self.environ(0))
@@ -72,8 +77,9 @@ def install(server: Server, model: str) -> Installed:
     if not ROWS.exists():
         MODELS.mkdir(parents=True, exist_ok=True)
         _run([str(plain / "bin" / "python"), "train.py", str(MODELS)], cwd=HERE / "models")
+    state = _empty(BUILD / "state" / f"{server.name}-{model}")
     if server.name in servers.TEMPLATE:
-        return replace(_install_ours(model), server=server)
+        return Installed(server, *_generated(model), state=state)
     folder = RIVALS / server.rival
     file = MODELS / f"{model}{'-frame' if server.frame else ''}.joblib"
     installed = Installed(
@@ -81,8 +87,8 @@ def install(server: Server, model: str) -> Installed:
         model=file,
         environment=environment(server.rival, folder / "requirements.txt"),
         folder=folder,
-        state=_empty(BUILD / "state" / f"{server.name}-{model}"),
         scores=_scores(plain, file),
+        state=state,
     )
     if server.prepare:
         installed.run(server.prepare)
@@ -90,8 +96,11 @@ def install(server: Server, model: str) -> Installed:
 
 
 @cache
-def _install_ours(model: str) -> Installed:
-    """Generate the service from the template as a user would, and train it."""
+def _generated(model: str) -> tuple[Path, Path, Path, list[float]]:
+    """Generate the service from the template as a user would, and train it.
+
+    Return its model, environment, folder and scores.
+    """
     folder = BUILD / f"ours-{model}"
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
@@ -104,14 +113,7 @@ def _install_ours(model: str) -> Installed:
     _run(["make", "train", f"VENV={packages}"], cwd=folder)
     manifest = json.loads((folder / "artifact" / "manifest.json").read_text())
     file = folder / "artifact" / manifest["files"]["model"]["path"]
-    return Installed(
-        server=servers.OURS,
-        model=file,
-        environment=packages,
-        folder=folder,
-        state=_empty(BUILD / "state" / folder.name),
-        scores=_scores(packages, file),
-    )
+    return file, packages, folder, _scores(packages, file)
 
 
 def environment(name: str, requirements: Path) -> Path:

@@ -25,7 +25,6 @@ class Sample:
     # percentiles), broken connections.
     errors: int
     cpu_ms_per_request: float
-    pss_mb: float
     # The share of the server's core that went to somebody else: a figure taken beside more than a
     # few percent is not worth much.
     disturbance: float
@@ -54,7 +53,6 @@ def measure(root: int, url: str, bodies: Path, connections: int, seconds: int) -
         p99_ms=wrk["p99_ms"],
         errors=int(wrk["refused"] + wrk["timeouts"] + wrk["broken"]),
         cpu_ms_per_request=1000 * cpu / max(requests, 1),
-        pss_mb=tree_pss_mb(root),
         disturbance=max(0.0, busy - cpu) / elapsed,
     )
 

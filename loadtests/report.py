@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadtests import chart
-from loadtests.results import TARGET_CONNECTIONS, Cell, Record, Summary, judge, summarise
+from loadtests.results import TARGET_CONNECTIONS, Record, Result, gather, judge
 from loadtests.servers import OURS, SERVERS
 
 MODEL_TITLES = {
@@ -23,26 +23,31 @@ MODEL_TITLES = {
 }
 
 INTRODUCTION = """\
-Every server alone on one core, wrk on another; one worker each, answers checked first. Telemetry
-and access logs are off, except where a title says so: then metrics, and traces at the rate that the
-agent asks for, are sent to an agent beside wrk, counted there, and a request in a hundred has a log
-line. Figures are medians over the rounds. The machine matters: only ratios within one run mean
-anything, and it changes its speed while it measures. What telemetry costs is better measured in
-turns of a second (`make telemetry`). Rivals ask their models with an array, unless a title says a
-data frame; this template hands its model a frame, of which its first step makes an array. It keeps
-up with raw WSGI on gunicorn because plain requests do not go through gunicorn's parser."""
+All servers of a model wait on one core, one worker each, and wrk on another asks one of them at a
+time, in turn and round after round. Answers were checked first; memory is that of the server alone.
+Telemetry and access logs are off, except where a title says so: then metrics, and traces at the
+rate that the agent asks for, are sent to an agent beside wrk, counted there, and a request in a
+hundred has a log line. Figures are medians over the rounds. Only ratios mean anything, for machines
+differ and change their speed while they measure; they are medians of those within a round, with the
+95 % interval in brackets. Rivals ask their models with an array, unless a title says a data
+frame; this template hands its model a frame, of which its first step makes an array. It keeps up
+with raw WSGI on gunicorn because plain requests do not go through gunicorn's parser."""
 
 
 def write(
     folder: Path,
     records: Sequence[Record],
+    memory: Mapping[tuple[str, str], float],
     versions: Mapping[str, Mapping[str, str]],
     failures: Mapping[str, str],
 ) -> list[str]:
-    """Write all files to `folder` and return the verdicts."""
+    """Write all files to `folder` and return the verdicts.
+
+    `memory`: megabytes, by model and server.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    summaries = summarise(records)
-    verdicts = [line for cell, servers in summaries.items() for line in judge(cell, servers)]
+    results = gather(records)
+    verdicts = [line for result in results for line in judge(result)]
     about = {
         "when": datetime.now(UTC).isoformat(timespec="minutes"),
         "command": shlex.join(["python", "-m", "loadtests.bench", *sys.argv[1:]]),
@@ -54,9 +59,10 @@ def write(
         "failures": failures,
         "verdicts": verdicts,
         "summaries": [
-            {**asdict(cell), "server": server, **asdict(summary)}
-            for cell, servers in summaries.items()
-            for server, summary in servers.items()
+            {**asdict(result.cell), "server": server, **asdict(summary)}
+            | {"pss_mb": memory[result.cell.model, server]}
+            for result in results
+            for server, summary in result.summaries().items()
         ],
         "measurements": [
             {**asdict(record.cell), "server": record.server, "turn": record.turn}
@@ -73,11 +79,12 @@ def write(
         _disturbance(records),
         *([f"## Failures\n\n{_bullets(failures)}"] if failures else []),
         "## Verdicts\n\n" + "\n".join(f"- {line}" for line in verdicts),
-        *(_table(cell, servers) for cell, servers in summaries.items()),
+        *(_table(result, memory) for result in results),
         "## Versions\n\n" + _bullets({SERVERS[n].title: _versions(v) for n, v in versions.items()}),
     ]
     (folder / "bench.md").write_text("\n\n".join(sections) + "\n")
 
+    summaries = {result.cell: result.summaries() for result in results}
     for cell, servers in summaries.items():
         if cell.rows == 1 and cell.connections == TARGET_CONNECTIONS:
             alone = summaries.get(replace(cell, connections=1), {})
@@ -86,27 +93,28 @@ def write(
     return verdicts
 
 
-def _table(cell: Cell, servers: Mapping[str, Summary]) -> str:
-    ours = servers.get(OURS.name)
+def _table(result: Result, memory: Mapping[tuple[str, str], float]) -> str:
+    cell, servers = result.cell, result.summaries()
     lines = [
         f"## {MODEL_TITLES[cell.model]}: {cell.size}, {cell.connections} connections",
         "",
-        "| server | requests/s | slowest to fastest round | ours / this | p50 ms | p99 ms "
-        "| CPU ms a request | this / ours | PSS MB | errors |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| server | requests/s | slowest to fastest round | ours / this | p50 ms | ours / this "
+        "| p99 ms | CPU ms a request | this / ours | PSS MB | errors |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     fastest_first = sorted(servers.items(), key=lambda item: -item[1].requests_per_second)
     for name, this in fastest_first:
-        speed = cost = "–"
-        if ours:
-            speed = f"{ours.requests_per_second / this.requests_per_second:.2f}"
-            cost = f"{this.cpu_ms_per_request / ours.cpu_ms_per_request:.2f}"
+        speed, wait, cost = "–", "–", "–"
+        if OURS.name in servers:
+            speed = str(result.ratio("requests_per_second", OURS.name, name))
+            wait = str(result.ratio("p50_ms", OURS.name, name))
+            cost = f"{result.ratio('cpu_ms_per_request', name, OURS.name).middle:.2f}"
         title = f"**{SERVERS[name].title}**" if name == OURS.name else SERVERS[name].title
         lines.append(
             f"| {title} | {this.requests_per_second:,.0f} "
             f"| {this.slowest:,.0f} to {this.fastest:,.0f} | {speed} "
-            f"| {this.p50_ms:.2f} | {this.p99_ms:.1f} | {this.cpu_ms_per_request:.3f} "
-            f"| {cost} | {this.pss_mb:.0f} | {this.errors} |"
+            f"| {this.p50_ms:.2f} | {wait} | {this.p99_ms:.1f} | {this.cpu_ms_per_request:.3f} "
+            f"| {cost} | {memory[cell.model, name]:.0f} | {this.errors} |"
         )
     return "\n".join(lines)
 

@@ -50,24 +50,37 @@ class Running:
         for nonsense in (rows[0][:-1], ["text", *rows[0][1:]]):
             with suppress(urllib.error.HTTPError):
                 self.ask([nonsense])
-                raise Failure(f"{self._title} accepted {nonsense}")
+                raise Failure(f"{self.title} accepted {nonsense}")
 
     def _compare(self, answers: Sequence[Answer], scores: Sequence[float]) -> None:
         if len(answers) != len(scores):
-            raise Failure(f"{self._title} gave {len(answers)} answers to {len(scores)} rows")
+            raise Failure(f"{self.title} gave {len(answers)} answers to {len(scores)} rows")
         if self.installed.server is CEILING:
             return  # it has no model to be right or wrong
         for answer, score in zip(answers, scores, strict=True):
             label = "malignant" if score >= 0.5 else "benign"
             if abs(answer.score - score) > TOLERANCE or answer.label not in (None, label):
-                raise Failure(f"{self._title} said {answer} where {label}, {score} is right")
+                raise Failure(f"{self.title} said {answer} where {label}, {score} is right")
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let a server that polls run only meanwhile, so that it takes nothing from others."""
+        if self.installed.server.polls:
+            self._signal(signal.SIGCONT)
+        yield
+        if self.installed.server.polls:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in measure.process_tree(self.pid):
+            os.kill(pid, number)
 
     @property
     def port(self) -> int:
         return int(self.url.split(":")[2].split("/")[0])
 
     @property
-    def _title(self) -> str:
+    def title(self) -> str:
         return self.installed.server.title
 
 
@@ -76,8 +89,7 @@ def running(installed: Installed, rows: Rows) -> Iterator[Running]:
     """Start the server and yield it once it answers."""
     server, port = installed.server, free_port()
     command = ["taskset", "-c", str(measure.SERVER_CORE), *installed.fill(server.command, port)]
-    log = installed.state / "server.log"
-    with log.open("w") as output:
+    with installed.log.open("w") as output:
         process = subprocess.Popen(
             command,
             cwd=installed.folder,
@@ -92,12 +104,14 @@ def running(installed: Installed, rows: Rows) -> Iterator[Running]:
         for _ in range(START_SECONDS * 5):
             time.sleep(0.2)
             if process.poll() is not None:
-                raise Failure(f"{server.title} ended at once, see {log}")
+                raise Failure(f"{server.title} ended at once, see {installed.log}")
             with suppress(OSError):
                 started.ask(rows[:1])
                 break
         else:
-            raise Failure(f"{server.title} did not answer in {START_SECONDS} s, see {log}")
+            raise Failure(
+                f"{server.title} did not answer in {START_SECONDS} s, see {installed.log}"
+            )
         yield started
     finally:
         stop(process)

@@ -44,6 +44,8 @@ class Server:
     prepare: tuple[str, ...] = ()
     # Whether its model was fitted to a data frame, and is asked with one.
     frame: bool = False
+    # Whether it takes much of its core even if nobody asks it anything.
+    polls: bool = False
 
     @property
     def rival(self) -> str:
@@ -134,6 +136,7 @@ RIVALS = (
         title="LitServe",
         packages=("litserve", "uvicorn", "scikit-learn"),
         command=("python", "app.py", "{port}"),
+        polls=True,
     ),
     Server(
         name="mlserver",

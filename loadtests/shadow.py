@@ -41,7 +41,7 @@ class Copied(Case):
     @property
     def cost(self) -> float:
         """CPU time of a copy, as a share of that of a request without; median of rounds."""
-        return (self.ratio("cpu_ms")[0] - 1) / self.copies_per_request
+        return (self.ratio("cpu_ms").middle - 1) / self.copies_per_request
 
     def read_counts(self, log: Path) -> None:
         """Take the worker's last counts from its log."""
@@ -74,7 +74,7 @@ def judge(cases: Sequence[Copied]) -> list[str]:
     _, _, whole, hole = cases
     failures = []
     for case in (whole, hole):
-        if (least := case.ratio("p99")[1]) > MOST_P99:
+        if (least := case.ratio("p99").low) > MOST_P99:
             failures.append(f"{case.name}: p99 is at least {least:.2f} times that without")
     if (cost := whole.cost) > MOST_COST:
         failures.append(f"a copy costs {cost:.0%} of what its request does")

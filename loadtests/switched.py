@@ -18,12 +18,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import math
 import os
 import random
 import socket
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from loadtests import measure
 from loadtests.environments import ROWS, Installed, install
 from loadtests.openloop import Client, post, quantile
 from loadtests.replay import record, replaying
+from loadtests.rounds import Interval, median
 from loadtests.running import Running, running
 from loadtests.servers import OURS, Rows
 
@@ -85,7 +85,7 @@ class Case:
     silent: bool = False  # the candidate accepts connections and never says a word
     rounds: list[Round] = field(default_factory=list)
 
-    def ratio(self, name: str) -> tuple[float, float, float]:
+    def ratio(self, name: str) -> Interval:
         """Return the median over rounds of what is on to what is off, and its 95 % interval."""
         return median(one.ratio(name) for one in self.rounds)
 
@@ -108,14 +108,6 @@ class Case:
         off, on = (self.typical("cpu_ms", state) for state in (False, True))
         shown += [f"{off:.3f} and {on:.3f}", str(self.failed)]
         return [*shown, f"{self.typical('disturbance', True):.0%}"]
-
-
-def median(values: Iterable[float]) -> tuple[float, float, float]:
-    """Return the median and its 95 % interval, which takes order statistics as binomial ranks."""
-    ordered = sorted(values)
-    n = len(ordered)
-    rank = max(0, math.floor((n - 1.96 * math.sqrt(n)) / 2))
-    return statistics.median(ordered), ordered[rank], ordered[-1 - rank]
 
 
 def measure_cases(
@@ -163,7 +155,7 @@ def measure_cases(
                 case.rounds.append(Round(rate, **visits))
                 cpu_ms[i] = visits["off"].cpu_ms
                 _report(number, case)
-    return [folder / "server.log" for folder in folders]
+    return [server.installed.log for server in servers]
 
 
 def summary(cases: Sequence[Case], seconds: float) -> str:

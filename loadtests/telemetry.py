@@ -1,6 +1,6 @@
 """What telemetry costs: the service without it, with each part, and with all of it, side by side.
 
-    python -m loadtests.telemetry           about 5 minutes; writes results/telemetry.{md,json}
+    python -m loadtests.telemetry           about 7 minutes; writes results/telemetry.{md,json}
     python -m loadtests.telemetry --quick   a look
 
 All variants run at once on one core, idle but for the one that wrk asks for a second, in turn and
@@ -17,13 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from loadtests import outcome
+from loadtests import outcome, rounds
 from loadtests.agent import agent, counts, expect
 from loadtests.bench import requests
 from loadtests.environments import ROWS, Installed, install
 from loadtests.measure import load, measure
 from loadtests.report import MODEL_TITLES
 from loadtests.results import SHARE_OBSERVED, TARGET_CONNECTIONS
+from loadtests.rounds import Interval
 from loadtests.running import Running, running
 from loadtests.servers import OBSERVED, OURS, PARTS, Rows
 
@@ -38,9 +39,7 @@ class Cost:
     model: str
     variant: str
     requests_per_second: float
-    share: float
-    lowest: float
-    highest: float
+    share: Interval
     cpu_ms: float
     more_cpu_ms: float
 
@@ -50,7 +49,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
-    rounds = 5 if arguments.quick else arguments.rounds
+    turns = 5 if arguments.quick else arguments.rounds
     rows: Rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
     costs: list[Cost] = []
     for model in ("lr", "rf"):
@@ -58,12 +57,12 @@ def main() -> int:
         rows = rows or json.loads(ROWS.read_text())
         with agent(), ExitStack() as stack:
             servers = [stack.enter_context(running(each, rows)) for each in installed]
-            costs += compare(model, installed, servers, rows, rounds)
-    return write(arguments.out, costs, rounds)
+            costs += compare(model, installed, servers, rows, turns)
+    return write(arguments.out, costs, turns)
 
 
 def compare(
-    model: str, installed: list[Installed], servers: list[Running], rows: Rows, rounds: int
+    model: str, installed: list[Installed], servers: list[Running], rows: Rows, turns: int
 ) -> list[Cost]:
     bodies = installed[0].state / "1-row.jsonl"
     bodies.write_text(requests(installed[0], rows, 1))
@@ -73,7 +72,7 @@ def compare(
     before = counts()
     for server in servers:
         load(server.url, bodies, TARGET_CONNECTIONS, SECONDS)
-    for number in range(rounds):
+    for number in range(turns):
         order = range(len(servers)) if number % 2 else reversed(range(len(servers)))
         for i in order:
             sample = measure(servers[i].pid, servers[i].url, bodies, TARGET_CONNECTIONS, SECONDS)
@@ -81,7 +80,7 @@ def compare(
             cpu[i].append(sample.cpu_ms_per_request)
             sent[i] += sample.requests
         print(
-            f"{model} {number + 1:3} of {rounds}: "
+            f"{model} {number + 1:3} of {turns}: "
             + ", ".join(
                 f"{one.server.name} {r[-1]:,.0f}/s" for one, r in zip(installed, rates, strict=True)
             ),
@@ -105,9 +104,7 @@ def compare(
                 model,
                 one.server.title,
                 median(r),
-                median(shares),
-                sorted(shares)[len(shares) // 10],
-                sorted(shares)[-1 - len(shares) // 10],
+                rounds.median(shares),
                 median(c),
                 median(more),
             )
@@ -115,33 +112,32 @@ def compare(
     return found
 
 
-def write(folder: Path, costs: list[Cost], rounds: int) -> int:
+def write(folder: Path, costs: list[Cost], turns: int) -> int:
     lines = [
         "# What telemetry costs",
         "",
-        f"One row a request, {TARGET_CONNECTIONS} connections, medians over {rounds} rounds of a "
-        "second each; in brackets, eight of ten rounds.",
+        f"One row a request, {TARGET_CONNECTIONS} connections, medians over {turns} rounds of a "
+        "second each; in brackets, the 95 % interval.",
     ]
     for model, title in MODEL_TITLES.items():
         lines += [
             "",
             f"## {title}",
             "",
-            "| | requests/s | of those without | CPU ms a request | more than without |",
+            "| | requests/s | times those without | CPU ms a request | more than without |",
             "|---|--:|--:|--:|--:|",
         ]
         lines += [
-            f"| {cost.variant} | {cost.requests_per_second:,.0f} | {cost.share:.0%} "
-            f"({cost.lowest:.0%} to {cost.highest:.0%}) | {cost.cpu_ms:.3f} "
-            f"| {cost.more_cpu_ms:+.3f} |"
+            f"| {cost.variant} | {cost.requests_per_second:,.0f} | {cost.share} "
+            f"| {cost.cpu_ms:.3f} | {cost.more_cpu_ms:+.3f} |"
             for cost in costs
             if cost.model == model
         ]
     failures = [
-        f"{MODEL_TITLES[cost.model]}: {cost.share:.0%} of the throughput without, "
+        f"{MODEL_TITLES[cost.model]}: {cost.share.middle:.0%} of the throughput without, "
         f"under {SHARE_OBSERVED[cost.model]:.0%}"
         for cost in costs
-        if cost.variant == OBSERVED.title and cost.share < SHARE_OBSERVED[cost.model]
+        if cost.variant == OBSERVED.title and cost.share.middle < SHARE_OBSERVED[cost.model]
     ]
     return outcome.leave(
         folder,
@@ -152,7 +148,7 @@ def write(folder: Path, costs: list[Cost], rounds: int) -> int:
         kept="with all of it on, at least "
         + " and ".join(f"{SHARE_OBSERVED[model]:.0%} ({model})" for model in MODEL_TITLES)
         + " of the throughput without.",
-        options=f"--rounds {rounds}",
+        options=f"--rounds {turns}",
     )
 
 
