@@ -87,7 +87,7 @@ def write(folder: Path, seconds: float, cases: list[Copied]) -> int:
     rows = []
     for case in cases:
         # Of a few copies it would be the noise of all requests.
-        cost = f"{case.cost:.0%}" if case.copies_per_request > 0.05 else ""
+        cost = f"{case.cost:.0%}" if case.copies_per_request > 0.5 else ""
         copied = f"{case.copies_per_request:.0%}" if case.percent else ""
         rows.append([case.name, *case.cells(), cost, copied])
     return outcome.leave(
