@@ -91,7 +91,7 @@ docs: $(VENV)/test $(SERVICE_VENV)/dev ## write the tables of a service's docs/r
 	@cd '$(TEMPLATE)' && ARTIFACT_DIR=$$(echo $(CURDIR)/build/docs/*/artifact) \
 	  $(SERVICE_VENV)/bin/python -m tools.reference
 
-bench: $(VENV)/bench ## side by side with other model servers, about 40 minutes (ARGS=--quick: 6)
+bench: $(VENV)/bench ## side by side with other model servers, about 45 minutes (ARGS=--quick: 6)
 	@$(bin)/python -m loadtests.bench $$ARGS
 
 telemetry: $(VENV)/bench ## what metrics, traces and logs cost, about 7 minutes

@@ -1,10 +1,10 @@
 """Side by side on this machine: the service this template generates, and other model servers.
 
-    python -m loadtests.bench            everything, about 40 minutes, best on an idle machine
+    python -m loadtests.bench            everything, about 45 minutes, best on an idle machine
     python -m loadtests.bench --quick    a look, about 6 minutes
 
 Each server is alone first, on a core: its answers are checked, and its memory is read after some
-load. Then all that have the same model share the core, idle but for the one that wrk asks for two
+load. Then all that have the same model share the core, idle but for the one that wrk asks for a few
 seconds from another core, in turn and many times over. A machine's speed changes from minute to
 minute and longer visits would compare minutes, so servers are compared within a round. Rivals'
 environments are made under build/bench on first use.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,10 +23,10 @@ from pathlib import Path
 from loadtests import outcome
 from loadtests.agent import Failure, agent, counts, expect
 from loadtests.environments import ROWS, Installed, install
-from loadtests.measure import load, measure, tree_pss_mb
+from loadtests.measure import Sample, load, measure, settle, tree_pss_mb
 from loadtests.report import write
 from loadtests.results import Cell, Record
-from loadtests.running import running
+from loadtests.running import Running, running
 from loadtests.servers import COMPARED, OBSERVED, SERVERS, Rows
 
 CHECKED_ROWS = 20
@@ -36,8 +35,6 @@ DIFFERENT_BODIES = 64
 # The connections at which requests of many rows are sent.
 BATCH_CONNECTIONS = 16
 WARM_UP_SECONDS = 2
-# Until a server has done what wrk asked of it and did not wait for.
-SETTLE_SECONDS = 0.5
 QUICK = {"connections": [1, 64], "rounds": 1, "rows": [1]}
 
 
@@ -67,10 +64,13 @@ def main() -> int:
                 for rows in arguments.rows
                 for connections in (arguments.connections if rows == 1 else [BATCH_CONNECTIONS])
             ]
+            before, observed = counts(), 0
             try:
                 for record in _in_turns(ready, cells, arguments.rounds, arguments.seconds):
                     records.append(record)
                     print(record, flush=True)
+                    observed += record.sample.requests * (record.server == OBSERVED.name)
+                expect(OBSERVED.environ, observed, before)
             except Failure as failure:
                 failures[model] = str(failure)
                 print(failure, flush=True)
@@ -95,34 +95,29 @@ def _in_turns(
 ) -> Iterator[Record]:
     """Ask all servers of one model, every second round in the opposite order.
 
-    Raises Failure if one of them does not start, ends, or loses telemetry.
+    Raises Failure if one of them does not start, or stops answering.
     """
     rows: Rows = json.loads(ROWS.read_text())
-    observed = 0
     with ExitStack() as stack:
         servers = [stack.enter_context(running(one, rows)) for one in ready]
-        for server in servers:
-            with server.awake():
-                for cell in cells:
-                    bodies = _bodies(server.installed, rows, cell.rows)
-                    load(server.url, bodies, cell.connections, WARM_UP_SECONDS)
-        before, begin = counts(), time.monotonic()
-        for turn in range(rounds):
-            for cell in cells:
+        # Cell by cell, for servers that learn how to batch; before the first round is a warm-up.
+        for cell in cells:
+            for turn in range(-1, rounds):
                 for server in servers[:: -1 if turn % 2 else 1]:
-                    bodies = _bodies(server.installed, rows, cell.rows)
-                    with server.awake():
-                        time.sleep(SETTLE_SECONDS)
-                        sample = measure(server.pid, server.url, bodies, cell.connections, seconds)
-                    if not sample.requests:
-                        raise Failure(f"{server.title} answers no more, see {server.installed.log}")
-                    name = server.installed.server.name
-                    observed += sample.requests if name == OBSERVED.name else 0
-                    yield Record(cell, name, turn, sample)
-            left = (time.monotonic() - begin) / (turn + 1) * (rounds - turn - 1)
-            print(f"    {turn + 1} of {rounds} rounds, about {left / 60:.0f} min left", flush=True)
-        if observed:
-            expect(OBSERVED.environ, observed, before)
+                    sample = _ask(server, rows, cell, seconds)
+                    if turn >= 0:
+                        yield Record(cell, server.installed.server.name, turn, sample)
+                print(f"    {turn + 1} of {rounds} rounds", flush=True)
+
+
+def _ask(server: Running, rows: Rows, cell: Cell, seconds: int) -> Sample:
+    bodies = _bodies(server.installed, rows, cell.rows)
+    with server.awake():
+        settle()
+        sample = measure(server.pid, server.url, bodies, cell.connections, seconds)
+    if not sample.requests:
+        raise Failure(f"{server.title} answers no more, see {server.installed.log}")
+    return sample
 
 
 def _bodies(installed: Installed, rows: Rows, count: int) -> Path:
@@ -150,8 +145,8 @@ def _arguments() -> Namespace:
     )
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64, 256])
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 100], help="rows a request")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     if parser.parse_args().quick:
         parser.set_defaults(**QUICK)
     return parser.parse_args()

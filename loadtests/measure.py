@@ -12,6 +12,7 @@ from pathlib import Path
 SERVER_CORE = 0
 LOAD_CORE = 1
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+LOOK_SECONDS, MOST_LOOKS = 0.2, 50
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
@@ -55,6 +56,15 @@ def measure(root: int, url: str, bodies: Path, connections: int, seconds: int) -
         cpu_ms_per_request=1000 * cpu / max(requests, 1),
         disturbance=max(0.0, busy - cpu) / elapsed,
     )
+
+
+def settle(core: int = SERVER_CORE) -> None:
+    """Wait until servers have done what wrk asked of them and did not wait for."""
+    for _ in range(MOST_LOOKS):
+        busy = core_busy_seconds(core)
+        time.sleep(LOOK_SECONDS)
+        if core_busy_seconds(core) - busy < LOOK_SECONDS / 2:
+            return
 
 
 def process_tree(root: int) -> list[int]:
