@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from service.sockets import has_data
-
 # gevent changes greenlets only where a socket has nothing to give. Connections that always have
-# more, bodies without end or requests in a row, would keep all others waiting. So between two looks
-# at the sockets they have so long, all of them together; then they line up, one for each look.
+# more, as bodies without end, would keep all others waiting. So between two looks at the sockets
+# they have so long, all of them together; then they line up, one for each look. (Plain requests
+# wait for such a look anyway, see keepalive.py.)
 TURN_SECONDS = 0.005
 _turn_began = 0.0
 _last_in_line = Event()
 _last_in_line.set()
 
 
-def take_turns(client: Any = None) -> None:
-    """Let the other connections have a turn, unless they have just had one.
-
-    `client`: line up only if this socket has more to give; else to wait for it is a turn for all.
-    """
+def take_turns() -> None:
+    """Let the other connections have a turn, unless they have just had one."""
     global _turn_began, _last_in_line
     if time.monotonic() - _turn_began < TURN_SECONDS:
-        return
-    if client is not None and not has_data(client):
-        _turn_began = time.monotonic()
         return
     ahead, _last_in_line = _last_in_line, (mine := Event())
     try:

@@ -6,10 +6,8 @@ import gc
 import mmap
 import os
 import signal
-import socket
 import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -20,9 +18,9 @@ from werkzeug.http import HTTP_STATUS_CODES
 from service import gunicorn_http, plain_http
 from service.arbiter import ENDING, LEAVING, TELL_AFTER_SECONDS
 from service.errors import error_content
+from service.keepalive import Arrival, Idle
 from service.lifecycle import LAST_CALL_SECONDS, Retirement
 from service.settings import Settings
-from service.sockets import has_data
 from service.turns import take_turns
 
 MOST_IDS = 10  # of requests, in one line
@@ -54,7 +52,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._head_seconds = settings.body_timeout_seconds
         self._send_seconds = settings.send_timeout_seconds
         self._last_call = min(self.cfg.keepalive, LAST_CALL_SECONDS)
-        self._idle: set[Any] = set()  # connections whose next request has not begun
+        self._idle = Idle()
         self._seen_alive = time.monotonic()
         address = self.cfg.address[0]
         self._constants = {
@@ -91,17 +89,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
             asked = self.connections - len(self._idle)
             gc.set_threshold(self._garbage + OBJECTS_OF_A_REQUEST * asked)
         self._replace_if_stuck()
-        self._close_idle_if_leaving()
-
-    def _close_idle_if_leaving(self) -> None:
         now = time.monotonic()
         if self.alive:
             self._seen_alive = now
-        elif now - self._seen_alive > self._last_call:
-            for client in self._idle:
-                with suppress(OSError):  # it may just have gone
-                    if not has_data(client):
-                        client.shutdown(socket.SHUT_RD)
+        self._idle.close(0 if now - self._seen_alive > self._last_call else self.cfg.keepalive)
 
     def timeout_ctx(self) -> Any:
         """Return the time that gunicorn gives a client to send a request's head."""
@@ -115,7 +106,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 super().handle(listener, client, addr)
         finally:
             self.connections -= 1
-            self._idle.discard(client)
+            self._idle.pop(client, None)
 
     def handle_request(self, listener_name: Any, req: Any, client: Any, addr: Any) -> None:
         if req.req_number > 1:
@@ -192,23 +183,30 @@ class Worker(GeventWorker):  # type: ignore[misc]
         client.settimeout(self.cfg.keepalive)
         self._idle.add(client)
         seen = plain_http.peek(client)
-        self._idle.discard(client)
+        del self._idle[client]
         client.settimeout(self._send_seconds)
         return seen
 
     def _serve_plain(self, client: Any, addr: Any) -> bool:
         """Answer plain requests; return whether the connection has ended with them."""
+        arrival = Arrival(client)
         try:
-            while environ := plain_http.take(client, self._next_request(client)):
+            seen = self._next_request(client)
+            while environ := plain_http.take(client, seen):
                 environ["REMOTE_ADDR"] = addr[0] if addr else ""  # a Unix socket's client has none
                 environ |= self._constants
                 if not self._answer(environ, client):
                     break
-                take_turns(client)
+                self._idle.add(client)
+                arrival.wait()
+                del self._idle[client]
+                seen = plain_http.peek(client)
             else:
                 return False
         except OSError:
             pass  # idle for too long, or gone: there is nobody to tell
+        finally:
+            arrival.close()
         client.close()
         return True
 
