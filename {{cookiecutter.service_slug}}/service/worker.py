@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import mmap
 import os
 import signal
@@ -53,7 +54,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._send_seconds = settings.send_timeout_seconds
         self._last_call = min(self.cfg.keepalive, LAST_CALL_SECONDS)
         self._idle = Idle()
-        self._seen_alive = time.monotonic()
+        self._leaves = math.inf  # when those that are still idle are closed
         address = self.cfg.address[0]
         self._constants = {
             # A Unix socket has no port, but WSGI demands one.
@@ -89,10 +90,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             asked = self.connections - len(self._idle)
             gc.set_threshold(self._garbage + OBJECTS_OF_A_REQUEST * asked)
         self._replace_if_stuck()
-        now = time.monotonic()
         if self.alive:
-            self._seen_alive = now
-        self._idle.close(0 if now - self._seen_alive > self._last_call else self.cfg.keepalive)
+            self._leaves = math.inf
+        elif self._leaves == math.inf:
+            self._leaves = time.monotonic() + self._last_call
+        self._idle.close(0 if time.monotonic() > self._leaves else self.cfg.keepalive)
 
     def timeout_ctx(self) -> Any:
         """Return the time that gunicorn gives a client to send a request's head."""
