@@ -159,6 +159,28 @@ def test_idle_connections_get_a_last_call(baked: Path) -> None:
         assert took < 10 and "graceful timeout" not in service.logged
 
 
+def test_last_call_is_as_long_as_it_says(baked: Path) -> None:
+    def ask(client: http.client.HTTPConnection) -> str | None:
+        client.request("POST", "/predict", service.body, HEADERS)
+        response = client.getresponse()
+        response.read()
+        return response.getheader("Connection")
+
+    with serve(baked, KEEPALIVE_SECONDS=2, WEB_CONCURRENCY=1) as service, ExitStack() as stack:
+        told, idle = (http.client.HTTPConnection("127.0.0.1", service.port) for _ in range(2))
+        stack.callback(told.close)
+        stack.callback(idle.close)
+        time.sleep(0.6)  # a worker looks each second, from when it began to serve
+        assert ask(told) == ask(idle) == "keep-alive"
+        service.process.terminate()
+        while ask(told) == "keep-alive":
+            pass
+        left = time.monotonic()
+        assert idle.sock.recv(1) == b""
+        assert time.monotonic() - left > 1.9
+        assert service.process.wait(10) == 0
+
+
 def test_request_that_outlives_graceful_timeout_does_not_keep_it(
     baked: Path, tmp_path: Path
 ) -> None:
