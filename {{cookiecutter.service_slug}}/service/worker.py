@@ -90,10 +90,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             asked = self.connections - len(self._idle)
             gc.set_threshold(self._garbage + OBJECTS_OF_A_REQUEST * asked)
         self._replace_if_stuck()
-        if self.alive:
-            self._leaves = math.inf
-        elif self._leaves == math.inf:
-            self._leaves = time.monotonic() + self._last_call
+        if not self.alive:
+            self._leaves = min(self._leaves, time.monotonic() + self._last_call)
         self._idle.close(0 if time.monotonic() > self._leaves else self.cfg.keepalive)
 
     def timeout_ctx(self) -> Any:
@@ -180,10 +178,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
         os.kill(self.ppid, signal.SIGCHLD)  # and looks now
         gevent.spawn_later(serving_seconds, setattr, self, "alive", False)
 
-    def _next_request(self, client: Any) -> bytes:
-        """Wait for a request; return what has come of it. From then on sending has a timeout."""
-        client.settimeout(self.cfg.keepalive)
+    def _next_request(self, client: Any, arrival: Arrival | None = None) -> bytes:
+        """Wait for a request; return what has come of it. From then on sending has a timeout.
+
+        `arrival`: by which it is cheaper to wait, but for the first, which may be there already.
+        """
         self._idle.add(client)
+        client.settimeout(None)  # `_idle` has one
+        if arrival:
+            arrival.wait()
         seen = plain_http.peek(client)
         del self._idle[client]
         client.settimeout(self._send_seconds)
@@ -199,10 +202,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 environ |= self._constants
                 if not self._answer(environ, client):
                     break
-                self._idle.add(client)
-                arrival.wait()
-                del self._idle[client]
-                seen = plain_http.peek(client)
+                seen = self._next_request(client, arrival)
             else:
                 return False
         except OSError:
