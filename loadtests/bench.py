@@ -16,22 +16,18 @@ import json
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 
 from loadtests import outcome
 from loadtests.agent import Failure, agent, counts, expect
 from loadtests.environments import ROWS, Installed, install
-from loadtests.measure import Sample, load, measure, settle, tree_pss_mb
+from loadtests.measure import load, tree_pss_mb
 from loadtests.report import write
 from loadtests.results import Cell, Record
-from loadtests.running import Running, running
+from loadtests.running import running
 from loadtests.servers import COMPARED, OBSERVED, SERVERS, Rows
+from loadtests.turns import bodies, in_turns
 
 CHECKED_ROWS = 20
-# Requests differ, so that a server gains nothing by remembering answers.
-DIFFERENT_BODIES = 64
 # The connections at which requests of many rows are sent.
 BATCH_CONNECTIONS = 16
 WARM_UP_SECONDS = 2
@@ -66,7 +62,7 @@ def main() -> int:
             ]
             before, observed = counts(), 0
             try:
-                for record in _in_turns(ready, cells, arguments.rounds, arguments.seconds):
+                for record in in_turns(ready, cells, arguments.rounds, arguments.seconds):
                     records.append(record)
                     print(record, flush=True)
                     observed += record.sample.requests * (record.server == OBSERVED.name)
@@ -84,53 +80,10 @@ def _alone(installed: Installed, connections: int) -> float:
     rows: Rows = json.loads(ROWS.read_text())
     with running(installed, rows) as server:
         server.check(rows[:CHECKED_ROWS], installed.scores[:CHECKED_ROWS])
-        load(server.url, _bodies(installed, rows, 1), connections, WARM_UP_SECONDS)
+        load(server.url, bodies(installed, rows, 1), connections, WARM_UP_SECONDS)
         pss_mb = tree_pss_mb(server.pid)
     print(f"{installed.server.title}: answers are right, {pss_mb:.0f} MB", flush=True)
     return pss_mb
-
-
-def _in_turns(
-    ready: Sequence[Installed], cells: Sequence[Cell], rounds: int, seconds: int
-) -> Iterator[Record]:
-    """Ask all servers of one model, every second round in the opposite order.
-
-    Raises Failure if one of them does not start, or stops answering.
-    """
-    rows: Rows = json.loads(ROWS.read_text())
-    with ExitStack() as stack:
-        servers = [stack.enter_context(running(one, rows)) for one in ready]
-        # Cell by cell, for servers that learn how to batch; before the first round is a warm-up.
-        for cell in cells:
-            for turn in range(-1, rounds):
-                for server in servers[:: -1 if turn % 2 else 1]:
-                    sample = _ask(server, rows, cell, seconds)
-                    if turn >= 0:
-                        yield Record(cell, server.installed.server.name, turn, sample)
-                print(f"    {turn + 1} of {rounds} rounds", flush=True)
-
-
-def _ask(server: Running, rows: Rows, cell: Cell, seconds: int) -> Sample:
-    bodies = _bodies(server.installed, rows, cell.rows)
-    with server.awake():
-        settle()
-        sample = measure(server.pid, server.url, bodies, cell.connections, seconds)
-    if not sample.requests:
-        raise Failure(f"{server.title} answers no more, see {server.installed.log}")
-    return sample
-
-
-def _bodies(installed: Installed, rows: Rows, count: int) -> Path:
-    file = installed.state / f"{count}-rows.jsonl"
-    file.write_text(requests(installed, rows, count))
-    return file
-
-
-def requests(installed: Installed, rows: Rows, count: int) -> str:
-    """Return bodies for wrk, a line each, of `count` rows each."""
-    around = [*rows, *rows]
-    bodies = (installed.server.body(around[i : i + count]) for i in range(DIFFERENT_BODIES))
-    return "".join(json.dumps(body) + "\n" for body in bodies)
 
 
 def _arguments() -> Namespace:

@@ -25,11 +25,11 @@ from statistics import median
 from time import perf_counter
 
 from loadtests import measure, outcome
-from loadtests.bench import requests
 from loadtests.environments import ROWS, install
 from loadtests.openloop import LENGTH, post, quantile
 from loadtests.running import Running, allow_files, running
 from loadtests.servers import OURS
+from loadtests.turns import bodies
 
 MULTIPLES = (1.5, 3.0)
 CONNECTIONS = (1024, 9000)
@@ -223,17 +223,16 @@ def main() -> int:
     allow_files()
     installed = install(OURS, "lr")
     rows = json.loads(ROWS.read_text())
-    bodies = installed.state / "1-row.jsonl"
-    bodies.write_text(requests(installed, rows, 1))
-    asked = [post("/predict", line.encode()) for line in bodies.read_text().splitlines()]
+    file = bodies(installed, rows, 1)
+    asked = [post("/predict", line.encode()) for line in file.read_text().splitlines()]
     found: list[Found] = []
     with running(installed, rows) as server:
         for _ in range(arguments.rounds):
-            best = wait_for_each(server, bodies, CLIENTS_OF_CAPACITY, arguments.seconds)
+            best = wait_for_each(server, file, CLIENTS_OF_CAPACITY, arguments.seconds)
             capacity = best.answered
             round_: list[Found] = [best]
             for number in CONNECTIONS:
-                round_.append(wait_for_each(server, bodies, number, arguments.seconds, capacity))
+                round_.append(wait_for_each(server, file, number, arguments.seconds, capacity))
                 round_ += [
                     offer(
                         server.pid,

@@ -3,32 +3,26 @@
     python -m loadtests.telemetry           about 7 minutes; writes results/telemetry.{md,json}
     python -m loadtests.telemetry --quick   a look
 
-All variants run at once on one core, idle but for the one that wrk asks for a second, in turn and
-many times over: on a machine whose speed changes from minute to minute, longer visits would compare
-minutes. Each variant's ratio is taken to the plain service's second just before or after it.
+In turns of a second (turns.py), with one row a request.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
-from loadtests import outcome, rounds
-from loadtests.agent import agent, counts, expect
-from loadtests.bench import requests
-from loadtests.environments import ROWS, Installed, install
-from loadtests.measure import load, measure
+from loadtests import outcome
+from loadtests.agent import Counts, agent, counts, expect
+from loadtests.environments import install
 from loadtests.report import MODEL_TITLES
-from loadtests.results import SHARE_OBSERVED, TARGET_CONNECTIONS
+from loadtests.results import SHARE_OBSERVED, TARGET_CONNECTIONS, Cell, Record, gather
 from loadtests.rounds import Interval
-from loadtests.running import Running, running
-from loadtests.servers import OBSERVED, OURS, PARTS, Rows
+from loadtests.servers import OBSERVED, OURS, PARTS
+from loadtests.turns import in_turns
 
-VARIANTS = (OURS, *PARTS, OBSERVED)
+VARIANTS = {server.name: server for server in (OURS, *PARTS, OBSERVED)}
 SECONDS = 1
 
 
@@ -41,7 +35,7 @@ class Cost:
     requests_per_second: float
     share: Interval
     cpu_ms: float
-    more_cpu_ms: float
+    times_cpu: Interval
 
 
 def main() -> int:
@@ -49,74 +43,54 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
-    turns = 5 if arguments.quick else arguments.rounds
-    rows: Rows = json.loads(ROWS.read_text()) if ROWS.exists() else []
+    rounds = 5 if arguments.quick else arguments.rounds
     costs: list[Cost] = []
-    for model in ("lr", "rf"):
-        installed = [install(variant, model) for variant in VARIANTS]
-        rows = rows or json.loads(ROWS.read_text())
-        with agent(), ExitStack() as stack:
-            servers = [stack.enter_context(running(each, rows)) for each in installed]
-            costs += compare(model, installed, servers, rows, turns)
-    return write(arguments.out, costs, turns)
+    for model in MODEL_TITLES:
+        installed = [install(variant, model) for variant in VARIANTS.values()]
+        records = []
+        with agent():
+            before = counts()
+            cell = Cell(model, 1, TARGET_CONNECTIONS)
+            for record in in_turns(installed, [cell], rounds, SECONDS):
+                records.append(record)
+                print(record, flush=True)
+            expect_all(records, before)
+        costs += compare(records)
+    return write(arguments.out, costs, rounds)
 
 
-def compare(
-    model: str, installed: list[Installed], servers: list[Running], rows: Rows, turns: int
-) -> list[Cost]:
-    bodies = installed[0].state / "1-row.jsonl"
-    bodies.write_text(requests(installed[0], rows, 1))
-    rates: list[list[float]] = [[] for _ in servers]
-    cpu: list[list[float]] = [[] for _ in servers]
-    sent = [0] * len(servers)
-    before = counts()
-    for server in servers:
-        load(server.url, bodies, TARGET_CONNECTIONS, SECONDS)
-    for number in range(turns):
-        order = range(len(servers)) if number % 2 else reversed(range(len(servers)))
-        for i in order:
-            sample = measure(servers[i].pid, servers[i].url, bodies, TARGET_CONNECTIONS, SECONDS)
-            rates[i].append(sample.requests_per_second)
-            cpu[i].append(sample.cpu_ms_per_request)
-            sent[i] += sample.requests
-        print(
-            f"{model} {number + 1:3} of {turns}: "
-            + ", ".join(
-                f"{one.server.name} {r[-1]:,.0f}/s" for one, r in zip(installed, rates, strict=True)
-            ),
-            flush=True,
-        )
+def expect_all(records: Sequence[Record], before: Counts) -> None:
+    """Raise Failure unless all have reported what they were asked since `before`."""
     for name in ("DD_DOGSTATSD_URL", "DD_TRACE_AGENT_URL"):
-        those = sum(
-            n
-            for one, n in zip(installed, sent, strict=True)
+        sent = 0
+        for record in records:
+            environ: Mapping[str, str] = VARIANTS[record.server].environ
             # Of traces, those that send all.
-            if (environ := one.server.environ).get(name)
-            and (name == "DD_DOGSTATSD_URL" or "DD_ENV" not in environ)
-        )
-        expect({name: "on"}, those, before)
-    found = []
-    for one, r, c in zip(installed, rates, cpu, strict=True):
-        shares = [mine / plain for mine, plain in zip(r, rates[0], strict=True)]
-        more = [mine - plain for mine, plain in zip(c, cpu[0], strict=True)]
-        found.append(
-            Cost(
-                model,
-                one.server.title,
-                median(r),
-                rounds.median(shares),
-                median(c),
-                median(more),
-            )
-        )
-    return found
+            if environ.get(name) and (name == "DD_DOGSTATSD_URL" or "DD_ENV" not in environ):
+                sent += record.sample.requests
+        expect({name: "on"}, sent, before)
 
 
-def write(folder: Path, costs: list[Cost], turns: int) -> int:
+def compare(records: Sequence[Record]) -> list[Cost]:
+    (result,) = gather(records)
+    return [
+        Cost(
+            result.cell.model,
+            VARIANTS[name].title,
+            summary.requests_per_second,
+            result.ratio("requests_per_second", name, OURS.name),
+            summary.cpu_ms_per_request,
+            result.ratio("cpu_ms_per_request", name, OURS.name),
+        )
+        for name, summary in result.summaries().items()
+    ]
+
+
+def write(folder: Path, costs: list[Cost], rounds: int) -> int:
     lines = [
         "# What telemetry costs",
         "",
-        f"One row a request, {TARGET_CONNECTIONS} connections, medians over {turns} rounds of a "
+        f"One row a request, {TARGET_CONNECTIONS} connections, medians over {rounds} rounds of a "
         "second each; in brackets, the 95 % interval.",
     ]
     for model, title in MODEL_TITLES.items():
@@ -124,12 +98,12 @@ def write(folder: Path, costs: list[Cost], turns: int) -> int:
             "",
             f"## {title}",
             "",
-            "| | requests/s | times those without | CPU ms a request | more than without |",
+            "| | requests/s | times those without | CPU ms a request | times that without |",
             "|---|--:|--:|--:|--:|",
         ]
         lines += [
             f"| {cost.variant} | {cost.requests_per_second:,.0f} | {cost.share} "
-            f"| {cost.cpu_ms:.3f} | {cost.more_cpu_ms:+.3f} |"
+            f"| {cost.cpu_ms:.3f} | {cost.times_cpu} |"
             for cost in costs
             if cost.model == model
         ]
@@ -148,7 +122,7 @@ def write(folder: Path, costs: list[Cost], turns: int) -> int:
         kept="with all of it on, at least "
         + " and ".join(f"{SHARE_OBSERVED[model]:.0%} ({model})" for model in MODEL_TITLES)
         + " of the throughput without.",
-        options=f"--rounds {turns}",
+        options=f"--rounds {rounds}",
     )
 
 
